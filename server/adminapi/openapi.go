@@ -1,0 +1,63 @@
+package adminapi
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// description is the frame of the OpenAPI document.
+func description(version string) *huma.OpenAPI {
+	return &huma.OpenAPI{
+		OpenAPI: "3.1.0",
+		Info: &huma.Info{
+			Title:   "Holdfast",
+			Version: version,
+			Description: "Inventory, certificates, enrolment, revocation and audit of a fleet of devices.\n\n" +
+				"Every error is a problem document (RFC 9457) with a stable `code`, a sentence in `detail` and what to do in `fix`. " +
+				"An update names the `version` it was made from; 409 `changed-meanwhile` says that somebody else was faster. " +
+				"Lists are paged: give `next` of one answer as `after` (for the audit log: `before`) of the next request. " +
+				"Durations are text as Go writes it: `90m`, `2160h`. Times are RFC 3339 in UTC.",
+			License: &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
+		},
+		Tags: []*huma.Tag{
+			{Name: "types", Description: "Kinds of device: how they enrol and what their certificates look like"},
+			{Name: "zones", Description: "Groups of devices with common security requirements (IEC 62443-3-2)"},
+			{Name: "devices", Description: "The inventory"},
+			{Name: "tokens", Description: "Permissions to enrol"},
+			{Name: "waiting", Description: "Enrolments that wait for an operator"},
+			{Name: "certificates", Description: "Certificates one by one"},
+			{Name: "authority", Description: "Our certificate authorities"},
+			{Name: "audit", Description: "The transparency log of all changes"},
+			{Name: "status", Description: "How the server is"},
+		},
+		Components: &huma.Components{
+			Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+			SecuritySchemes: map[string]*huma.SecurityScheme{
+				"token": {Type: "http", Scheme: "bearer", Description: "an API token; the first is in the file that `holdfast up` names"},
+			},
+		},
+	}
+}
+
+// serveDescription encodes the document once, when all operations are known. A
+// document that cannot be encoded is a mistake in this package.
+func (a *api) serveDescription() {
+	asJSON, err := json.Marshal(a.huma.OpenAPI())
+	if err != nil {
+		panic("adminapi: encoding the OpenAPI document: " + err.Error())
+	}
+	asYAML, err := a.huma.OpenAPI().YAML()
+	if err != nil {
+		panic("adminapi: encoding the OpenAPI document: " + err.Error())
+	}
+	serve := func(path, kind string, document []byte) {
+		a.mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", kind)
+			w.Write(document)
+		})
+	}
+	serve("/openapi.json", "application/openapi+json", asJSON)
+	serve("/openapi.yaml", "application/openapi+yaml", asYAML)
+}

@@ -1,0 +1,137 @@
+package adminapi
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/holdfast-iot/holdfast/access"
+)
+
+// Bounds on bodies, in bytes, and on the time they may take.
+const (
+	maxBody   = 64 << 10
+	maxPEM    = 256 << 10
+	maxImport = 256 << 20
+	bodyTime  = 10 * time.Second
+)
+
+// operation is what the OpenAPI document says of one operation. summary,
+// description and response are never empty; a test sees to it.
+type operation struct {
+	id, method, path, tag string
+	summary, description  string
+	status                int // 200 when 0
+	maxBody               int64
+	request, response     any // examples
+}
+
+// body is an answer in JSON.
+type body[T any] struct{ Body T }
+
+// raw is an answer in bytes of some other type.
+type raw struct {
+	ContentType string `header:"Content-Type"`
+	Body        []byte
+}
+
+// none is an answer without a body: 204.
+type none struct{}
+
+// register adds an operation that is done for by, who was authenticated.
+func register[I, O any](a *api, op operation, do func(ctx context.Context, by access.Actor, in *I) (*O, error)) {
+	o := op.huma()
+	o.Security = []map[string][]string{{"token": {}}}
+	huma.Register(a.huma, o, func(ctx context.Context, in *I) (*O, error) {
+		by, err := who(ctx)
+		if err != nil {
+			return nil, a.problem(ctx, err)
+		}
+		out, err := do(ctx, by, in)
+		if err != nil {
+			return nil, a.problem(ctx, err)
+		}
+		return out, nil
+	})
+	a.finish(op, o.Metadata)
+}
+
+// registerPublic adds an operation that anybody may call; public lets it through.
+func registerPublic[I, O any](a *api, op operation, do func(ctx context.Context, in *I) (*O, error)) {
+	o := op.huma()
+	huma.Register(a.huma, o, func(ctx context.Context, in *I) (*O, error) {
+		out, err := do(ctx, in)
+		if err != nil {
+			return nil, a.problem(ctx, err)
+		}
+		return out, nil
+	})
+	a.finish(op, o.Metadata)
+}
+
+// huma is the operation as huma takes it, with the errors that its kind can have.
+func (op operation) huma() huma.Operation {
+	errs := []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusServiceUnavailable}
+	if strings.Contains(op.path, "{") {
+		errs = append(errs, http.StatusNotFound)
+	}
+	if op.method != http.MethodGet {
+		errs = append(errs, http.StatusBadRequest, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
+	}
+	if op.maxBody == 0 {
+		op.maxBody = maxBody
+	}
+	return huma.Operation{OperationID: op.id, Method: op.method, Path: strings.TrimSuffix(basePath, "/") + op.path, Tags: []string{op.tag},
+		Summary: op.summary, Description: op.description, DefaultStatus: op.status, Errors: errs,
+		MaxBodyBytes: op.maxBody, BodyReadTimeout: bodyTime, Metadata: map[string]any{}}
+}
+
+// finish adds the examples, and the names of fields and parameters for those who
+// misspell one.
+func (a *api) finish(op operation, known map[string]any) {
+	o := a.described(op.method, op.path)
+	if o.RequestBody != nil {
+		for _, content := range o.RequestBody.Content {
+			if op.request != nil {
+				content.Example = op.request
+			}
+			if content.Schema != nil && content.Schema.Ref != "" {
+				known["body"] = slices.Sorted(maps.Keys(a.huma.OpenAPI().Components.Schemas.SchemaFromRef(content.Schema.Ref).Properties))
+			}
+		}
+	}
+	for status, response := range o.Responses {
+		for _, content := range response.Content {
+			if strings.HasPrefix(status, "2") && op.response != nil {
+				content.Example = op.response
+			}
+		}
+	}
+	var query []string
+	for _, p := range o.Parameters {
+		if p.In == "query" {
+			query = append(query, p.Name)
+		}
+	}
+	known["query"] = query
+}
+
+// described is the operation in the OpenAPI document.
+func (a *api) described(method, path string) *huma.Operation {
+	item := a.huma.OpenAPI().Paths[strings.TrimSuffix(basePath, "/")+path]
+	switch method {
+	case http.MethodGet:
+		return item.Get
+	case http.MethodPost:
+		return item.Post
+	case http.MethodPut:
+		return item.Put
+	default:
+		return item.Delete
+	}
+}
