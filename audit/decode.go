@@ -110,8 +110,8 @@ func (s *scanner) details() map[string]string {
 		}
 		k := s.text()
 		v := s.field(":")
-		if s.err == nil && (k <= last || len(details) == maxDetails) {
-			s.err = badEvent("the details are unsorted, repeated or more than %d", maxDetails)
+		if s.err == nil && (k <= last || len(details) == MaxDetails) {
+			s.err = badEvent("the details are unsorted, repeated or more than %d", MaxDetails)
 		}
 		if s.err == nil {
 			details[k], last = v, k

@@ -1,9 +1,9 @@
 package audit
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -16,16 +16,16 @@ import (
 const (
 	MaxLeaf        = 16 << 10 // the whole encoded event
 	maxID          = 64
-	maxNode        = 255
+	MaxNode        = 255
 	maxKind        = 32
-	maxActorID     = 512
-	maxSubjectID   = 512
+	MaxActorID     = 512
+	MaxSubjectID   = 512
 	maxAction      = 64
-	maxReason      = 1024
-	maxRequest     = 128
-	maxDetails     = 64 // entries
-	maxDetailKey   = 32
-	maxDetailValue = 4096
+	MaxReason      = 1024
+	MaxRequest     = 128
+	MaxDetails     = 64 // entries
+	MaxDetailKey   = 32
+	MaxDetailValue = 4096
 )
 
 // Outcome says how the action ended.
@@ -79,16 +79,13 @@ func Encode(e Event) ([]byte, error) {
 	if err := check(&e); err != nil {
 		return nil, fmt.Errorf("encoding an event: %w", err)
 	}
-	n := 220 + len(e.ID) + len(e.Node) + len(e.Actor.Kind) + len(e.Actor.ID) + len(e.Actor.Source) + len(e.Action) +
-		len(e.Subject.Kind) + len(e.Subject.ID) + len(e.Reason) + len(e.Request)
-	for k, v := range e.Details {
-		n += len(k) + len(v) + 6
-	}
-	b := appendEvent(make([]byte, 0, n), &e)
+	// Most leaves fit here and are copied once to their exact length, which costs less than measuring first.
+	var stack [1024]byte
+	b := appendEvent(stack[:0], &e)
 	if len(b) > MaxLeaf {
 		return nil, fmt.Errorf("encoding an event: %w", badEvent("it takes %d bytes, more than %d", len(b), MaxLeaf))
 	}
-	return b, nil
+	return bytes.Clone(b), nil
 }
 
 func appendEvent(b []byte, e *Event) []byte {
@@ -117,7 +114,9 @@ func appendEvent(b []byte, e *Event) []byte {
 
 // detailKeys returns the keys in order, in buf's array when they fit: most events have few, and they stay on the stack.
 func detailKeys(details map[string]string, buf []string) []string {
-	buf = slices.AppendSeq(buf, maps.Keys(details))
+	for k := range details {
+		buf = append(buf, k)
+	}
 	slices.Sort(buf)
 	return buf
 }
@@ -163,8 +162,8 @@ func check(e *Event) error {
 		return badEvent("the action is not noun.verb of [a-z_] in at most %d bytes", maxAction)
 	case e.Outcome != Success && e.Outcome != Refused && e.Outcome != Failed:
 		return badEvent("the outcome is not success, refused or failed")
-	case len(e.Details) > maxDetails:
-		return badEvent("it has %d details, more than %d", len(e.Details), maxDetails)
+	case len(e.Details) > MaxDetails:
+		return badEvent("it has %d details, more than %d", len(e.Details), MaxDetails)
 	}
 	if e.Actor.Source != "" {
 		if _, err := netip.ParseAddr(e.Actor.Source); err != nil || !visible(e.Actor.Source, 1, 64) {
@@ -174,26 +173,26 @@ func check(e *Event) error {
 	if e.Actor.ID == "" {
 		return badEvent("the actor id is empty")
 	}
-	if err := checkText("node", e.Node, maxNode); err != nil {
+	if err := checkText("node", e.Node, MaxNode); err != nil {
 		return err
 	}
-	if err := checkText("actor id", e.Actor.ID, maxActorID); err != nil {
+	if err := checkText("actor id", e.Actor.ID, MaxActorID); err != nil {
 		return err
 	}
-	if err := checkText("subject id", e.Subject.ID, maxSubjectID); err != nil {
+	if err := checkText("subject id", e.Subject.ID, MaxSubjectID); err != nil {
 		return err
 	}
-	if err := checkText("reason", e.Reason, maxReason); err != nil {
+	if err := checkText("reason", e.Reason, MaxReason); err != nil {
 		return err
 	}
-	if err := checkText("request", e.Request, maxRequest); err != nil {
+	if err := checkText("request", e.Request, MaxRequest); err != nil {
 		return err
 	}
 	for k, v := range e.Details {
 		if !detailKey(k) {
-			return badEvent("a detail's key is not [A-Za-z0-9_.-]{1,%d}", maxDetailKey)
+			return badEvent("a detail's key is not [A-Za-z0-9_.-]{1,%d}", MaxDetailKey)
 		}
-		if err := checkText(k, v, maxDetailValue); err != nil {
+		if err := checkText(k, v, MaxDetailValue); err != nil {
 			return err
 		}
 	}
@@ -294,7 +293,7 @@ func action(s string) bool {
 }
 
 func detailKey(s string) bool {
-	if len(s) == 0 || len(s) > maxDetailKey {
+	if len(s) == 0 || len(s) > MaxDetailKey {
 		return false
 	}
 	for i := 0; i < len(s); i++ {

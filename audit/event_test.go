@@ -19,12 +19,12 @@ func drawEvent(t *rapid.T) Event {
 	e := Event{
 		ID:      rapid.StringMatching(`[!-~]{1,64}`).Draw(t, "id"),
 		Time:    time.UnixMicro(rapid.Int64Range(0, 253402300799_000000).Draw(t, "time")).UTC(),
-		Node:    text("node", maxNode),
+		Node:    text("node", MaxNode),
 		Actor:   Actor{rapid.StringMatching(`[a-z_]{1,32}`).Draw(t, "kind"), "a" + text("actor", 200), rapid.SampledFrom([]string{"", "192.0.2.1", "2001:db8::1", "fe80::1%eth0"}).Draw(t, "source")},
 		Action:  rapid.StringMatching(`[a-z_]{1,20}\.[a-z_]{1,20}`).Draw(t, "action"),
 		Subject: Subject{rapid.StringMatching(`[a-z_]{0,32}`).Draw(t, "subject kind"), text("subject", 200)},
 		Outcome: rapid.SampledFrom([]Outcome{Success, Refused, Failed}).Draw(t, "outcome"),
-		Reason:  text("reason", maxReason), Request: text("request", maxRequest),
+		Reason:  text("reason", MaxReason), Request: text("request", MaxRequest),
 	}
 	details := rapid.MapOfN(rapid.StringMatching(`[A-Za-z0-9_.-]{1,32}`), rapid.StringN(0, 40, 160), 0, 20).Draw(t, "details")
 	for k, v := range details {

@@ -226,7 +226,7 @@ func Syslog(e Event, index int64, hostname string) []byte {
 // appendParam writes one parameter; RFC 5424 section 6.3.3 has a backslash before ", \ and ].
 func appendParam(b []byte, name, value string) []byte {
 	b = append(append(append(b, ' '), name...), `="`...)
-	for _, r := range Text(value, maxDetailValue) {
+	for _, r := range Text(value, MaxDetailValue) {
 		if r == '"' || r == '\\' || r == ']' {
 			b = append(b, '\\')
 		}

@@ -210,6 +210,9 @@ func (v *verification) disorder(got int64) error {
 	found, again := false, got >= v.header.Count
 	for !found || !again {
 		line, err := v.next()
+		if err != nil && !errors.Is(err, io.EOF) && !errors.As(err, new(*VerifyError)) {
+			return err // nothing was read, so nothing can be said about what is missing
+		}
 		if err != nil {
 			break // whatever is wrong further on, the first fault is here
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,12 @@ type Witness struct {
 	Name   string
 	Signer crypto.Signer // Ed25519, used for nothing else
 }
+
+// Format prints the name only: a signer may be a bare private key.
+func (w Witness) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "witness "+w.Name) }
+
+// MarshalText gives the name only, to JSON too.
+func (w Witness) MarshalText() ([]byte, error) { return []byte(w.Name), nil }
 
 // WitnessState is what a witness remembers of one log: the newest tree it has cosigned, the zero value if none.
 type WitnessState struct {

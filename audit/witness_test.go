@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -204,5 +205,34 @@ func TestParseAddCheckpoint(t *testing.T) {
 		if _, err := ParseAddCheckpoint([]byte(strings.Replace(example, r[0], r[1], 1))); !errors.As(err, &refusal) || refusal.Status() != 400 {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestWitnessKeepsItsKey prints and marshals a witness in every way and looks for the key.
+func TestWitnessKeepsItsKey(t *testing.T) {
+	w, _ := testWitness(t, 1)
+	j, err := json.Marshal(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, got := range []string{fmt.Sprint(w), fmt.Sprintf("%+v", &w), fmt.Sprintf("%#v", w), fmt.Sprintf("%x", w), string(j)} {
+		if strings.Trim(got, `"&`) != w.Name && got != "witness "+w.Name {
+			t.Errorf("it prints as %s", got)
+		}
+	}
+}
+
+// TestForeignCosignature verifies a line that another implementation (transparency-dev/formats) made with the key of
+// testWitness 1 over the checkpoint of the vectors.
+func TestForeignCosignature(t *testing.T) {
+	const line = "— witness.example/w1 6irQBwAAAABrBHg/OBOwHiVByBoEJD0dseykUjDAsk0CtHz9PJM69aPRgRdL2yi617Bj2g6w1+pxulTnFiOvgfxcFlx1aFzz7jNQDQ==\n"
+	l := filledLog(t, 11)
+	_, key := testWitness(t, 1)
+	signed, err := AddCosignatures(l.sign(t, 11), []byte(line), []PublicKey{key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, got, err := VerifyWitnessed(signed, l.public, []PublicKey{key}, 1); err != nil || got[0].Time.Year() != 2026 {
+		t.Fatalf("%+v: %v", got, err)
 	}
 }
