@@ -13,6 +13,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -172,7 +173,7 @@ func TestParseCSRFromOpenSSL(t *testing.T) {
 	dir := t.TempDir()
 	for _, alg := range [][]string{
 		{"-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"}, {"-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"},
-		{"-newkey", "ed25519"}, {"-newkey", "rsa:2048"}, {"-newkey", "rsa:3072", "-sigopt", "rsa_padding_mode:pss"},
+		{"-newkey", "ed25519"}, {"-newkey", "rsa:2048"}, {"-newkey", "rsa:3072", "-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:digest"},
 	} {
 		out := filepath.Join(dir, "r.der")
 		args := append([]string{"req", "-new", "-nodes", "-keyout", filepath.Join(dir, "k.pem"), "-out", out, "-outform", "DER",
@@ -192,11 +193,11 @@ func TestParseCSRFromOpenSSL(t *testing.T) {
 func FuzzParseCSR(f *testing.F) {
 	key := must[crypto.Signer](f, "key")(Ed25519.GenerateKey(bytes.NewReader(bytes.Repeat([]byte{0x42, 0x17}, 16))))
 	f.Add(rawRequest(f, spkiOf(f, key.Public()), cn("d1"), "", key, attribute{oidChallengePassword, utf8Value("x")}))
-	f.Add(rawRequest(f, spkiOf(f, weakRSA(f, 2048, 3)), cn("d1"), algRSASHA256, nil))
+	block, _ := pem.Decode(must[[]byte](f, "vector")(os.ReadFile("testdata/issuing-request.pem")))
+	f.Add(block.Bytes)
+	modulus := new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 2048), big.NewInt(1942289))
+	f.Add(rawRequest(f, spkiOf(f, &rsa.PublicKey{N: modulus, E: 65537}), cn("d1"), algRSASHA256, nil))
 	f.Add(rawRequest(f, spkiOf(f, knownECDSA(f, elliptic.P384(), 2)), cn("d1", "d2"), algECDSASHA256, nil))
-	if block, _ := pem.Decode(testCSR); block != nil {
-		f.Add(block.Bytes)
-	}
 	f.Fuzz(func(t *testing.T, der []byte) {
 		c, err := ParseCSR(der)
 		if err != nil {
@@ -214,5 +215,3 @@ func FuzzParseCSR(f *testing.F) {
 		}
 	})
 }
-
-var testCSR = []byte("")

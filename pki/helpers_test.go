@@ -159,9 +159,14 @@ func writeFile(t testing.TB, dir, name string, content []byte) string {
 
 func openssl(t testing.TB, args ...string) string {
 	t.Helper()
-	out, err := exec.Command("openssl", args...).CombinedOutput()
+	out, err := opensslCommand(args...)
 	if err != nil {
 		t.Fatalf("openssl %v: %v\n%s", args, err, out)
 	}
-	return string(out)
+	return out
+}
+
+func opensslCommand(args ...string) (string, error) {
+	out, err := exec.Command("openssl", args...).CombinedOutput()
+	return string(out), err
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"time"
 )
 
@@ -154,7 +155,8 @@ func (i *Issuer) Issue(rand io.Reader, t *Template) ([]byte, error) {
 		return nil, errors.New("issuing a certificate: the template was made for another authority")
 	}
 	usage := x509.KeyUsageDigitalSignature
-	if _, ok := t.key.pub.(*rsa.PublicKey); ok {
+	// Beside clientAuth alone, RFC 5280 section 4.2.1.12 has no place for keyEncipherment.
+	if _, ok := t.key.pub.(*rsa.PublicKey); ok && slices.Contains(t.Subject.Profile.purposes(), x509.ExtKeyUsageServerAuth) {
 		usage |= x509.KeyUsageKeyEncipherment
 	}
 	cert := &x509.Certificate{

@@ -42,7 +42,7 @@ func rocaModulus(t testing.TB) *big.Int {
 	factor := func(bits int) *big.Int {
 		for {
 			a := must[*big.Int](t, "exponent")(rand.Int(rand.Reader, m))
-			k := must[*big.Int](t, "multiple")(rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), uint(bits-m.BitLen()))))
+			k := must[*big.Int](t, "multiple")(rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), uint(bits-m.BitLen()+1))))
 			p := new(big.Int).Exp(big.NewInt(65537), a, m)
 			p.Add(p, k.Mul(k, m))
 			if p.BitLen() == bits && p.ProbablyPrime(10) {
