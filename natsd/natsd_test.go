@@ -103,6 +103,27 @@ func contract(t *testing.T, start func(t *testing.T) *Bus) {
 			t.Error(err)
 		}
 	})
+	t.Run("a slow subscriber is told", func(t *testing.T) {
+		b := start(t)
+		missed := make(chan string, 100)
+		b.OnReconnect(func() { missed <- "missed" })
+		release := make(chan bool)
+		if _, err := b.Subscribe("a", func([]byte) { <-release }); err != nil {
+			t.Fatal(err)
+		}
+		defer close(release)
+		for range 200 { // PendingMessages is 100 in these tests
+			if err := b.Publish("a", nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		receive(t, missed)
+	})
+	closing(t, start)
+}
+
+// closing is the part of the contract about Close.
+func closing(t *testing.T, start func(t *testing.T) *Bus) {
 	t.Run("closing lets subscribers finish", func(t *testing.T) {
 		b := start(t)
 		n := 0
@@ -145,22 +166,6 @@ func contract(t *testing.T, start func(t *testing.T) *Bus) {
 			t.Errorf("closing with a stuck subscriber: %v", err)
 		}
 		close(release)
-	})
-	t.Run("a slow subscriber is told", func(t *testing.T) {
-		b := start(t)
-		missed := make(chan string, 100)
-		b.OnReconnect(func() { missed <- "missed" })
-		release := make(chan bool)
-		if _, err := b.Subscribe("a", func([]byte) { <-release }); err != nil {
-			t.Fatal(err)
-		}
-		defer close(release)
-		for range 200 { // PendingMessages is 100 in these tests
-			if err := b.Publish("a", nil); err != nil {
-				t.Fatal(err)
-			}
-		}
-		receive(t, missed)
 	})
 }
 

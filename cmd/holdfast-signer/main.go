@@ -20,7 +20,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -185,13 +184,10 @@ func serve(ctx context.Context, c config, handler http.Handler, log *slog.Logger
 	defer cancel()
 	err = server.Shutdown(drain) // also removes the socket
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = errors.New("stopping: requests were still running and were cut off")
+		err = errors.Join(errors.New("stopping: requests were still running and were cut off"), server.Close())
 	}
 	if serveErr := <-failed; !errors.Is(serveErr, http.ErrServerClosed) {
 		err = errors.Join(err, serveErr)
-	}
-	if rmErr := os.Remove(c.listen); rmErr != nil && !errors.Is(rmErr, fs.ErrNotExist) {
-		err = errors.Join(err, rmErr)
 	}
 	return err
 }

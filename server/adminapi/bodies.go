@@ -20,14 +20,14 @@ type typeUpdate struct {
 }
 
 type stageMove struct {
-	Stage  device.Stage `json:"stage"`
+	Stage  device.Stage `json:"stage" doc:"prototype, develop, deploy, operate or decommission"`
 	Reason string       `json:"reason"`
 }
 
 type signOffInput struct {
-	Stage     device.Stage `json:"stage"`
-	Statement string       `json:"statement"`
-	Evidence  string       `json:"evidence,omitempty"`
+	Stage     device.Stage `json:"stage" doc:"deploy or operate"`
+	Statement string       `json:"statement" doc:"what was reviewed and accepted, at least 10 characters"`
+	Evidence  string       `json:"evidence,omitempty" doc:"where the report is"`
 }
 
 type zoneCreate struct {
@@ -56,7 +56,7 @@ type createdToken struct {
 }
 
 type rotationInput struct {
-	Algorithm string `json:"algorithm,omitempty"`
+	Algorithm string `json:"algorithm,omitempty" doc:"P-256, P-384 or Ed25519; default: the configured one"`
 }
 
 type rotation struct {

@@ -78,6 +78,7 @@ func (a *api) begin(next http.Handler) http.Handler {
 		rand.Read(raw[:]) // never fails (Go 1.24)
 		id := hex.EncodeToString(raw[:])
 		ctx := context.WithValue(r.Context(), requestIDKey{}, id)
+		out := &answer{ResponseWriter: w}
 		h := w.Header()
 		h.Set("X-Request-Id", id)
 		h.Set("Cache-Control", "no-store")
@@ -88,14 +89,35 @@ func (a *api) begin(next http.Handler) http.Handler {
 			case v == http.ErrAbortHandler:
 				panic(v)
 			default:
-				// Bytes that are already out cannot be taken back; then this ends the answer early, which the caller sees.
-				writeProblem(w, a.problem(ctx, fmt.Errorf("serving %s: panic: %v", r.Method, v)))
-				panic(http.ErrAbortHandler)
+				p := a.problem(ctx, fmt.Errorf("serving %s: panic: %v", r.Method, v))
+				if out.started { // what is out cannot be taken back: end the answer early, so that the caller sees it
+					panic(http.ErrAbortHandler)
+				}
+				writeProblem(w, p)
 			}
 		}()
-		next.ServeHTTP(w, r.WithContext(ctx))
+		next.ServeHTTP(out, r.WithContext(ctx))
 	})
 }
+
+// answer knows whether anything of it is out already.
+type answer struct {
+	http.ResponseWriter
+	started bool
+}
+
+func (w *answer) WriteHeader(status int) {
+	w.started = true
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *answer) Write(b []byte) (int, error) {
+	w.started = true
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *answer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // public tells which resources need no token: what the API is, and the trust
 // anchors that a caller needs before it can trust this server with a token.
@@ -103,7 +125,7 @@ func public(r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false
 	}
-	switch r.URL.Path {
+	switch r.URL.EscapedPath() {
 	case "/openapi.json", "/openapi.yaml", basePath + "ca/bundle.pem":
 		return true
 	}

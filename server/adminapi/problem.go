@@ -92,6 +92,11 @@ func (a *api) problem(ctx context.Context, err error) *Problem {
 	var large *http.MaxBytesError
 	switch r := refusal.As(err); {
 	case errors.As(err, &p):
+		if p.RequestID == "" {
+			with := *p
+			with.RequestID = RequestID(ctx)
+			p = &with
+		}
 		return p
 	case errors.As(err, &rows):
 		return rowsProblem(ctx, rows.Rows)

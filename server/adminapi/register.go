@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -64,6 +65,7 @@ func register[I, O any](a *api, op operation, do func(ctx context.Context, by ac
 // registerPublic adds an operation that anybody may call; public lets it through.
 func registerPublic[I, O any](a *api, op operation, do func(ctx context.Context, in *I) (*O, error)) {
 	o := op.huma()
+	o.Errors = []int{http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusServiceUnavailable}
 	huma.Register(a.huma, o, func(ctx context.Context, in *I) (*O, error) {
 		out, err := do(ctx, in)
 		if err != nil {
@@ -134,4 +136,26 @@ func (a *api) described(method, path string) *huma.Operation {
 	default:
 		return item.Delete
 	}
+}
+
+// describeRaw says of a GET that its answer is not made of a Go value. Without
+// an example the present one stays.
+func (a *api) describeRaw(path, kind string, example any) {
+	response := a.described(http.MethodGet, path).Responses["200"]
+	schema := &huma.Schema{Type: huma.TypeString}
+	if kind == "application/json" || kind == "application/x-ndjson" {
+		schema = &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
+	}
+	if example == nil {
+		for _, content := range response.Content {
+			example = content.Example
+		}
+	}
+	response.Content = map[string]*huma.MediaType{kind: {Schema: schema, Example: example}}
+}
+
+// problemResponse is the description of an error's answer.
+func (a *api) problemResponse(status int) *huma.Response {
+	schema := a.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")
+	return &huma.Response{Description: http.StatusText(status), Content: map[string]*huma.MediaType{typeProblem: {Schema: schema}}}
 }

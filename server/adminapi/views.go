@@ -96,28 +96,28 @@ type TypeDetails struct {
 // moved by MoveType only.
 type TypeInput struct {
 	Description  string          `json:"description,omitempty"`
-	Profile      string          `json:"profile,omitempty"`       // device (default) or gateway
-	KeyAlgorithm string          `json:"key_algorithm,omitempty"` // P-256 (default), P-384 or Ed25519
-	Validity     Duration        `json:"validity,omitempty"`      // default 2160h
-	Grace        Duration        `json:"grace,omitempty"`         // default 0
-	Approval     device.Approval `json:"approval,omitempty"`      // auto (default) or manual
-	Anonymous    bool            `json:"anonymous,omitempty"`
-	ServerKeyGen bool            `json:"server_keygen,omitempty"`
+	Profile      string          `json:"profile,omitempty" doc:"device (default) or gateway"`
+	KeyAlgorithm string          `json:"key_algorithm,omitempty" doc:"P-256 (default), P-384 or Ed25519"`
+	Validity     Duration        `json:"validity,omitempty" doc:"of a device certificate, 1m to 87840h; default 2160h"`
+	Grace        Duration        `json:"grace,omitempty" doc:"after expiry, in which renewal is still accepted, 0 to 8784h; default 0"`
+	Approval     device.Approval `json:"approval,omitempty" doc:"of a first enrolment: auto (default) or manual"`
+	Anonymous    bool            `json:"anonymous,omitempty" doc:"may ask for approval without any credential; needs manual approval"`
+	ServerKeyGen bool            `json:"server_keygen,omitempty" doc:"may have its key made by the server"`
 }
 
 // ZoneInput is what may be said of a zone.
 type ZoneInput struct {
 	Description   string `json:"description,omitempty"`
-	Production    bool   `json:"production,omitempty"`
-	SecurityLevel int    `json:"security_level,omitempty"`
+	Production    bool   `json:"production,omitempty" doc:"refuses devices of types before the stage deploy"`
+	SecurityLevel int    `json:"security_level,omitempty" doc:"target security level SL-T, 0 to 4 (IEC 62443-3-3)"`
 }
 
 // DeviceInput is what may be said of a device when it is created or updated.
 type DeviceInput struct {
 	Type         device.TypeName   `json:"type"`
 	Zone         device.ZoneName   `json:"zone"`
-	Owner        string            `json:"owner,omitempty"`
-	Serial       string            `json:"serial,omitempty"`
+	Owner        string            `json:"owner,omitempty" doc:"person or team answerable for it"`
+	Serial       string            `json:"serial,omitempty" doc:"the manufacturer's serial number; binds an IDevID"`
 	Manufacturer string            `json:"manufacturer,omitempty"`
 	Notes        string            `json:"notes,omitempty"`
 	Labels       map[string]string `json:"labels,omitempty"`
@@ -131,15 +131,15 @@ type DeviceList struct {
 
 // TokenInput asks for an enrolment token.
 type TokenInput struct {
-	Kind      enroll.TokenKind  `json:"kind,omitempty"` // one-time (default) or group
+	Kind      enroll.TokenKind  `json:"kind,omitempty" doc:"one-time (default) or group"`
 	Type      device.TypeName   `json:"type"`
 	Zone      device.ZoneName   `json:"zone"`
-	DeviceID  device.ID         `json:"device_id,omitempty"`
-	IDPrefix  string            `json:"id_prefix,omitempty"`
+	DeviceID  device.ID         `json:"device_id,omitempty" doc:"only this device; one-time tokens only"`
+	IDPrefix  string            `json:"id_prefix,omitempty" doc:"only ids that start so"`
 	Labels    map[string]string `json:"labels,omitempty"`
 	Approval  device.Approval   `json:"approval,omitempty"`
-	Quota     int               `json:"quota,omitempty"`     // default 1
-	ValidFor  Duration          `json:"valid_for,omitempty"` // default 24h; or expires_at
+	Quota     int               `json:"quota,omitempty" doc:"devices it enrols, 1 to 1000000; default 1"`
+	ValidFor  Duration          `json:"valid_for,omitempty" doc:"default 24h, at most 8784h; or give expires_at"`
 	ExpiresAt time.Time         `json:"expires_at,omitzero"`
 	Note      string            `json:"note,omitempty"`
 }
@@ -152,12 +152,12 @@ type CertificateList struct {
 
 // CertificateInput asks for an app or server certificate.
 type CertificateInput struct {
-	Profile  string   `json:"profile"` // app or server
+	Profile  string   `json:"profile" doc:"app or server"`
 	ID       string   `json:"id"`
-	CSR      string   `json:"csr"` // PEM
+	CSR      string   `json:"csr" doc:"PKCS #10 as PEM"`
 	DNSNames []string `json:"dns_names,omitempty"`
 	IPs      []string `json:"ips,omitempty"`
-	Validity Duration `json:"validity,omitempty"` // default: the profile's
+	Validity Duration `json:"validity,omitempty" doc:"default: the profile's"`
 }
 
 // IssuedCertificate is a new certificate with the certificates above it.

@@ -213,9 +213,14 @@ const (
 	year = 365 * day
 )
 
-// Complete fills the empty fields that follow from others. Load has done it;
+// Complete fills the empty fields that follow from others, and makes the data
+// folder's path absolute. Load has done it;
 // who starts from Default does it after the last change.
 func (c Config) Complete() Config {
+	// run/ready.json names files to programs that run in other folders.
+	if data, err := filepath.Abs(c.Data); err == nil && c.Data != "" {
+		c.Data = data
+	}
 	if c.Node == "" {
 		c.Node = "localhost"
 		if host, err := os.Hostname(); err == nil && validNode(host) == nil {

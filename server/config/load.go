@@ -62,18 +62,21 @@ func load(file string, data []byte, env []string, flags *pflag.FlagSet) (Config,
 	fromEnv(fields, env, origins, &problems).into(k)
 	fromFlags(fields, flags, origins).into(k)
 
+	bad := map[string]bool{}
 	for _, f := range fields {
 		if !k.Exists(f.key) {
 			continue
 		}
 		if err := f.set(k.Get(f.key)); err != nil {
+			bad[f.key] = true
 			problems.add(origins[f.key], f.key, "", "%s", f.explain(k.Get(f.key), err))
 		}
 	}
-	if len(problems) > 0 {
-		return Config{}, problems
+	checkFields(fields, bad, origins, &problems)
+	if len(problems) == 0 {
+		checkTogether(&c, origins, &problems)
 	}
-	if problems = validate(&c, origins); len(problems) > 0 {
+	if len(problems) > 0 {
 		return Config{}, problems
 	}
 	return c.Complete(), nil
@@ -185,4 +188,14 @@ func AddFlags(flags *pflag.FlagSet) {
 			flags.String(f.flag(), f.show(), f.help)
 		}
 	}
+}
+
+// FlagNames lists the flags that AddFlags adds, in the order of the manual.
+func FlagNames() []string {
+	c := Default()
+	var names []string
+	for _, f := range fieldsOf(&c) {
+		names = append(names, f.flag())
+	}
+	return names
 }

@@ -16,16 +16,27 @@ import (
 
 // Validate checks every field and how they go together. The error is of type
 // Problems.
-func (c Config) Validate() error { return validate(&c, nil).err() }
-
-// validate names the origin of each field it refuses.
-func validate(c *Config, origins map[string]string) Problems {
+func (c Config) Validate() error {
 	var ps Problems
-	for _, f := range fieldsOf(c) {
+	checkFields(fieldsOf(&c), nil, nil, &ps)
+	checkTogether(&c, nil, &ps)
+	return ps.err()
+}
+
+// checkFields checks the fields that are not in skip, one by one.
+func checkFields(fields []field, skip map[string]bool, origins map[string]string, ps *Problems) {
+	for _, f := range fields {
+		if skip[f.key] {
+			continue
+		}
 		if err := f.check(); err != nil {
 			ps.add(origins[f.key], f.key, "", "%s", f.explain(f.show(), err))
 		}
 	}
+}
+
+// checkTogether checks how fields go together.
+func checkTogether(c *Config, origins map[string]string, ps *Problems) {
 	refuse := func(bad bool, key, fix, detail string) {
 		if bad {
 			ps.add(origins[key], key, fix, "%s", detail)
@@ -41,7 +52,6 @@ func validate(c *Config, origins map[string]string) Problems {
 	for i, key := range []string{"listen.api", "listen.device", "listen.pki", "listen.metrics"} {
 		refuse(portOf(listens[i]) != 0 && slices.Contains(listens[:i], listens[i]), key, "give each listener its own", "another listener has the same address")
 	}
-	return ps
 }
 
 // ParseDuration is time.ParseDuration with whole days in front: 365d, 1d12h.

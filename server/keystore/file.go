@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 )
 
 // FileStore keeps each key in a sealed file of its own.
@@ -122,6 +123,7 @@ func (s *FileStore) key(name string, alg Alg, signer crypto.Signer) *fileKey {
 func (k *fileKey) Public() crypto.PublicKey   { return k.signer.Public() }
 func (k *fileKey) Describe() string           { return k.about }
 func (k *fileKey) Format(f fmt.State, _ rune) { io.WriteString(f, k.about) }
+func (k *fileKey) LogValue() slog.Value       { return slog.StringValue(k.about) }
 func (k *fileKey) MarshalJSON() ([]byte, error) {
 	return nil, errors.New("marshalling a private key: it is a secret")
 }

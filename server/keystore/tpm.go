@@ -28,8 +28,8 @@ type TPMStore struct {
 
 // TPM opens a store of keys in the TPM 2.0 behind device: a character device
 // (/dev/tpmrm0, whose kernel resource manager shares it with other programs), or
-// the unix socket of a software TPM, which this store then has to itself. Key
-// files live in the folder dir, made (0700) if it is missing.
+// the unix socket of a software TPM, of which this store believes that nobody
+// else uses it at the same time. Key files live in the folder dir, made (0700) if it is missing.
 //
 // The storage root key is the ECC P-256 one of the TCG's provisioning guidance,
 // made anew from the owner hierarchy's seed on each start; the hierarchy must
@@ -87,6 +87,7 @@ func (s *TPMStore) do(f func(*tpmConn) error) error {
 		if err = f(s.conn); err == nil || errors.Is(err, errOtherTPM) {
 			return err
 		}
+		s.conn.makeRoom(err)
 		_ = s.disconnect() // what it could not free is lost with the old TPM state
 	}
 	return err

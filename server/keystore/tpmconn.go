@@ -22,6 +22,7 @@ import (
 // for more than three objects.
 type tpmConn struct {
 	tpm     transport.TPMCloser
+	alone   bool // no resource manager: nobody cleans up after a program that was killed
 	root    tpm2.NamedHandle
 	session tpm2.Session // HMAC, salted with the root key, encrypts first parameters
 	end     func() error
@@ -35,14 +36,11 @@ func connectTPM(device string) (*tpmConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &tpmConn{tpm: tpm}
+	c := &tpmConn{tpm: tpm, alone: socket}
 	err = c.prepare()
-	if socket && (errors.Is(err, tpm2.TPMRCObjectMemory) || errors.Is(err, tpm2.TPMRCSessionMemory)) {
-		// No resource manager cleans up here after a program that was killed.
-		if err = errors.Join(flushAll(tpm, tpm2.TPMHTTransient), flushAll(tpm, tpm2.TPMHTLoadedSession)); err == nil {
-			c.root = tpm2.NamedHandle{}
-			err = c.prepare()
-		}
+	if c.makeRoom(err) {
+		c.root = tpm2.NamedHandle{}
+		err = c.prepare()
 	}
 	if err != nil {
 		_ = c.close()
@@ -104,14 +102,22 @@ func (c *tpmConn) prepare() error {
 	return nil
 }
 
+// makeRoom frees everything in a TPM that is ours alone if err says that it is
+// full, and says whether it did. Should another program share the TPM after
+// all, its next command fails: sessions bind each command to the name of its
+// key, so that a handle that now means another key is not used by mistake.
+func (c *tpmConn) makeRoom(err error) bool {
+	full := errors.Is(err, tpm2.TPMRCObjectMemory) || errors.Is(err, tpm2.TPMRCSessionMemory)
+	return full && c.alone && errors.Join(flushAll(c.tpm, tpm2.TPMHTTransient), flushAll(c.tpm, tpm2.TPMHTLoadedSession)) == nil
+}
+
 func (c *tpmConn) close() error {
 	err := c.unload()
 	if c.end != nil {
-		err = errors.Join(err, c.end())
+		err = errors.Join(err, unlessGone(c.end()))
 	}
 	if c.root.Handle != 0 {
-		_, flushErr := tpm2.FlushContext{FlushHandle: c.root.Handle}.Execute(c.tpm)
-		err = errors.Join(err, flushErr)
+		err = errors.Join(err, flush(c.tpm, c.root.Handle))
 	}
 	if closeErr := c.tpm.Close(); closeErr != nil && !errors.Is(closeErr, linuxudstpm.ErrNotOpen) {
 		err = errors.Join(err, closeErr) // a software TPM's socket is closed after each command
@@ -168,10 +174,7 @@ func (c *tpmConn) unload() error {
 		return nil
 	}
 	c.loaded = nil
-	if _, err := (tpm2.FlushContext{FlushHandle: c.key.Handle}).Execute(c.tpm); err != nil {
-		return fmt.Errorf("unloading a key: %w", err)
-	}
-	return nil
+	return flush(c.tpm, c.key.Handle)
 }
 
 var tpmHashes = map[crypto.Hash]tpm2.TPMIAlgHash{crypto.SHA256: tpm2.TPMAlgSHA256, crypto.SHA384: tpm2.TPMAlgSHA384, crypto.SHA512: tpm2.TPMAlgSHA512}
@@ -247,9 +250,24 @@ func flushAll(tpm transport.TPM, kind tpm2.TPMHT) error {
 		return fmt.Errorf("listing what is in the TPM: %w", err)
 	}
 	for _, h := range handles.Handle {
-		if _, flushErr := (tpm2.FlushContext{FlushHandle: h}).Execute(tpm); flushErr != nil {
-			err = errors.Join(err, fmt.Errorf("freeing the TPM's handle %x: %w", h, flushErr))
-		}
+		err = errors.Join(err, flush(tpm, h))
+	}
+	return err
+}
+
+func flush(tpm transport.TPM, handle tpm2.TPMHandle) error {
+	_, err := tpm2.FlushContext{FlushHandle: handle}.Execute(tpm)
+	if err = unlessGone(err); err != nil {
+		return fmt.Errorf("freeing the TPM's handle %x: %w", uint32(handle), err)
+	}
+	return nil
+}
+
+// unlessGone takes it for success that a TPM has restarted and forgotten the
+// handle by itself.
+func unlessGone(err error) error {
+	if errors.Is(err, tpm2.TPMRCHandle) {
+		return nil
 	}
 	return err
 }

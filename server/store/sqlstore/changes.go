@@ -131,3 +131,9 @@ func (s *Store) CertificateStatus(ctx context.Context, serial pki.Serial, ca str
 	found = status == "issued" || status == "revoked" || status == "held"
 	return status == "revoked" || status == "held", reason, fromMicros(us), found, err
 }
+
+// CRL returns the number of a CA's list, and the list unless its number is have.
+func (s *Store) CRL(ctx context.Context, id string, have int64) (number int64, der []byte, err error) {
+	err = s.row(ctx, `SELECT crl_number, CASE WHEN crl_number = $1 THEN NULL ELSE crl END FROM ca WHERE id = $2`, []any{have, id}, &number, &der)
+	return number, der, err
+}

@@ -28,8 +28,8 @@ func (s *Store) SetMetaOnce(ctx context.Context, name, value string) (string, er
 }
 
 // SetMeta sets a value.
-func (s *Store) SetMeta(ctx context.Context, name, value string) error {
-	return s.write(ctx, "meta", nil, func(t *tx) error {
+func (s *Store) SetMeta(ctx context.Context, name, value string, events ...audit.Event) error {
+	return s.write(ctx, "meta", events, func(t *tx) error {
 		return t.one(`INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, value)
 	})
 }

@@ -1,0 +1,66 @@
+// Command holdfast is the server and the operator's command line.
+//
+// It promises exit code 0 when what was asked is done, 1 when it was refused or
+// went wrong, and 2 when the command was wrong; that errors go to standard error
+// as a sentence and what to do about it; and that a command that cannot be
+// undone says what it will do and waits for a yes.
+//
+// Every subcommand but up and ca init reaches the server only through its API.
+// It trusts the files it is pointed to: whoever can write DATA/run/ready.json,
+// or the file given as --ca, decides which server gets the operator's token.
+package main
+
+import (
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
+}
+
+// run is the whole program, so that tests start it as the system does.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int {
+	a := newApp(stdin, stdout, stderr, env)
+	return a.execute(root(a), args)
+}
+
+// root is the table of contents.
+func root(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "holdfast",
+		Short: "A root of trust for fleets of devices: inventory, certificates, enrolment, revocation, audit",
+	}
+	a.globalFlags(cmd)
+	section(cmd, "server", "Run a server:",
+		upCommand(a),     // everything on one machine
+		statusCommand(a), // how the server is
+		caCommand(a),     // authorities: init, list, bundle, rotate
+	)
+	section(cmd, "fleet", "Manage the fleet:",
+		typeCommand(a),   // kinds of devices, their stages and manufacturers
+		zoneCommand(a),   // groups with common security requirements
+		deviceCommand(a), // the inventory, quarantine, revocation
+	)
+	section(cmd, "identity", "Give identities:",
+		tokenCommand(a),   // permissions to enrol
+		waitingCommand(a), // requests that wait for an operator
+		certCommand(a),    // certificates one by one
+		enrollCommand(a),  // be a device: enrol over EST
+	)
+	section(cmd, "proof", "Prove what happened:",
+		auditCommand(a), // the transparency log: list, prove, verify, witness
+	)
+	cmd.AddCommand(versionCommand(a))
+	return cmd
+}
+
+func section(root *cobra.Command, id, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: id, Title: title})
+	for _, c := range commands {
+		c.GroupID = id
+	}
+	root.AddCommand(commands...)
+}

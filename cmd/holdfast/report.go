@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-iot/holdfast/est"
+	"github.com/holdfast-iot/holdfast/refusal"
+	"github.com/holdfast-iot/holdfast/server/adminapi"
+	"github.com/holdfast-iot/holdfast/server/config"
+)
+
+// report tells err to people and returns the exit code.
+func (a *app) report(cmd *cobra.Command, err error) int {
+	usage, isUsage := errors.AsType[*usageError](err)
+	switch {
+	case errors.Is(err, errTold):
+		return 1
+	case isUsage:
+		a.complain(usage.detail, usage.fix)
+		return 2
+	case !a.started:
+		a.complain(misuse(cmd, err))
+		return 2
+	}
+	a.complain(explain(err))
+	a.rows(err)
+	if problems, ok := errors.AsType[config.Problems](err); ok && slices.ContainsFunc(problems, fromFlag) {
+		return 2
+	}
+	return 1
+}
+
+func fromFlag(p *config.Problem) bool { return strings.HasPrefix(p.Where, "flag ") }
+
+// misuse words what cobra found wrong: an unknown flag or command, a missing argument.
+func misuse(cmd *cobra.Command, err error) (detail, fix string) {
+	detail, _, _ = strings.Cut(err.Error(), "\n")
+	fix = "see " + cmd.CommandPath() + " --help"
+	if strings.Contains(detail, " arg(s)") {
+		return "wrong number of arguments", "write " + cmd.UseLine()
+	}
+	if name, ok := strings.CutPrefix(detail, `unknown command "`); ok {
+		name, _, _ = strings.Cut(name, `"`)
+		if near := cmd.SuggestionsFor(name); len(near) > 0 {
+			fix = "did you mean " + near[0] + "?"
+		}
+	}
+	return detail, fix
+}
+
+// explain takes what is wrong and what to do about it out of err.
+func explain(err error) (detail, fix string) {
+	if fixed, ok := errors.AsType[*fixedError](err); ok {
+		return err.Error(), fixed.fix
+	}
+	if p, ok := errors.AsType[*adminapi.Problem](err); ok {
+		if p.Status == 500 && p.RequestID != "" {
+			return p.Detail, "look for request " + p.RequestID + " in the server's log"
+		}
+		return p.Detail, p.Fix
+	}
+	if p, ok := errors.AsType[*est.Problem](err); ok {
+		return p.Detail, p.Fix
+	}
+	if r := refusal.As(err); r != nil {
+		return r.Detail, r.Fix
+	}
+	if _, ok := errors.AsType[config.Problems](err); ok {
+		return "the configuration is wrong:\n" + err.Error(), "correct what is named above; deploy/config/holdfast.yaml shows every key"
+	}
+	if errors.Is(err, context.Canceled) {
+		return "interrupted", ""
+	}
+	return err.Error(), ""
+}
+
+// complain writes an error: a sentence, then what to do about it.
+func (a *app) complain(detail, fix string) {
+	fmt.Fprintln(a.err, a.paint(a.err, red, "error:"), plainLines(detail))
+	if fix != "" {
+		fmt.Fprintln(a.err, a.paint(a.err, bold, "fix:"), plain(fix))
+	}
+}
+
+// maxRowsShown bounds the bad rows of an import on the screen.
+const maxRowsShown = 100
+
+// rows lists what an error says about single rows or fields.
+func (a *app) rows(err error) {
+	var rows []adminapi.RowError
+	if p, ok := errors.AsType[*adminapi.Problem](err); ok {
+		rows = p.Errors
+	}
+	if e, ok := errors.AsType[*adminapi.ImportError](err); ok {
+		rows = e.Rows
+	}
+	for i, r := range rows {
+		if i == maxRowsShown {
+			fmt.Fprintf(a.err, "and %d more\n", len(rows)-i)
+			return
+		}
+		var b strings.Builder
+		if r.Line > 0 {
+			fmt.Fprintf(&b, "line %d: ", r.Line)
+		}
+		if r.Field != "" {
+			b.WriteString(r.Field + ": ")
+		}
+		fmt.Fprintln(a.err, plain(b.String()+r.Error))
+	}
+}

@@ -1,0 +1,259 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/holdfast-iot/holdfast/internal/durable"
+	"github.com/holdfast-iot/holdfast/pki"
+	"github.com/holdfast-iot/holdfast/server/demo"
+)
+
+// Ready says where everything is; it is also DATA/run/ready.json.
+type Ready struct {
+	Console        string   `json:"console"`
+	API            string   `json:"api"`
+	DeviceAPI      string   `json:"device_api"`
+	PKI            string   `json:"pki"`
+	Metrics        string   `json:"metrics"`
+	CAFile         string   `json:"ca_file"`
+	AdminTokenFile string   `json:"admin_token_file,omitempty"`
+	PID            int      `json:"pid"`
+	Warnings       []string `json:"-"`
+}
+
+// drainTime bounds the end of requests under way after the stop was asked for.
+const drainTime = 8 * time.Second
+
+// Run listens, serves until ctx ends, drains and closes everything. ready is
+// called once when all listeners serve. A Server runs once.
+func (s *Server) Run(ctx context.Context, ready func(Ready)) (err error) {
+	defer func() {
+		closing, cancel := context.WithTimeout(context.Background(), drainTime)
+		defer cancel()
+		err = errors.Join(err, s.Close(closing))
+	}()
+	unlock, err := s.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	l, err := s.listen()
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	s.endpoints.Store(s.addresses(l))
+	own := &ownCert{s: s}
+	version, err := s.prepareToServe(ctx, own)
+	if err != nil {
+		return err
+	}
+	loops, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var wg sync.WaitGroup
+	failed := make(chan error, 16)
+	start := func(name string, loop func(context.Context) error) {
+		wg.Go(func() {
+			if err := loop(loops); err != nil {
+				failed <- fmt.Errorf("%s: %w", name, err)
+			}
+		})
+	}
+	start("control events", func(ctx context.Context) error { return s.watchChanges(ctx, version) })
+	start("audit log", s.auditor.sequence)
+	start("audit witnesses", s.auditor.askWitnesses)
+	start("syslog", s.sendSyslog)
+	start("revocation lists", s.makeCRLs)
+	start("reservations", s.tidy)
+	start("server certificate", own.keep)
+	servers := s.serve(l, own, failed)
+	if err := s.announceReady(ready); err == nil {
+		if s.cfg.Demo {
+			start("demo", s.demo)
+		}
+		select {
+		case <-ctx.Done():
+		case err = <-failed:
+		}
+		s.log.Info("draining")
+	}
+	os.Remove(s.readyFile())
+	drain(servers)
+	stop()
+	wg.Wait()
+	return err
+}
+
+// lock makes sure that one process at a time uses the data folder.
+func (s *Server) lock() (unlock func(), err error) {
+	dir := filepath.Join(s.cfg.Data, "run")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("starting: another holdfast runs on the data folder %s: stop it, or choose another folder with --data", s.cfg.Data)
+	}
+	return func() { f.Close() }, nil
+}
+
+func (s *Server) addresses(l listeners) *Ready {
+	r := &Ready{
+		Console: "https://" + reachable(l.api), API: "https://" + reachable(l.api), DeviceAPI: "https://" + reachable(l.device),
+		PKI: "http://" + reachable(l.pki), Metrics: "http://" + reachable(l.metrics),
+		CAFile: filepath.Join(s.cfg.Data, "ca.pem"), PID: os.Getpid(), Warnings: s.warnings,
+	}
+	if path := filepath.Join(s.cfg.Data, adminTokenFile); fileExists(path) {
+		r.AdminTokenFile = path
+	}
+	return r
+}
+
+func fileExists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// reachable is a listener's address as a client on this machine would write it.
+func reachable(l net.Listener) string {
+	host, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		return l.Addr().String()
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// prepareToServe loads what every request needs. The version of changes is read
+// first: what happens after it is caught up with.
+func (s *Server) prepareToServe(ctx context.Context, own *ownCert) (version int64, err error) {
+	if version, err = s.store.ChangeVersion(ctx); err != nil {
+		return 0, err
+	}
+	if err := s.loadAuthority(ctx); err != nil {
+		return 0, err
+	}
+	if s.authority.Load().active == nil {
+		return 0, errors.New("starting: no issuing key of this installation is on this server: servers that share a database share the keys (configuration field keys) and the key that seals them")
+	}
+	if err := s.loadRevocations(ctx); err != nil {
+		return 0, err
+	}
+	if err := own.renew(ctx); err != nil {
+		return 0, err
+	}
+	var bundle []byte
+	for _, root := range s.authority.Load().roots {
+		bundle = append(bundle, pki.EncodePEM("CERTIFICATE", root.Raw)...)
+	}
+	return version, durable.WriteFile(filepath.Join(s.cfg.Data, "ca.pem"), bundle, 0o644)
+}
+
+func (s *Server) readyFile() string { return filepath.Join(s.cfg.Data, "run", "ready.json") }
+
+// announceReady writes ready.json and tells the caller.
+func (s *Server) announceReady(ready func(Ready)) error {
+	r := *s.endpoints.Load()
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := durable.WriteFile(s.readyFile(), append(text, '\n'), 0o600); err != nil {
+		return err
+	}
+	s.log.Info("ready", "api", r.API, "device_api", r.DeviceAPI)
+	if ready != nil {
+		ready(r)
+	}
+	return nil
+}
+
+// serve starts the HTTP servers; one that fails ends the process.
+func (s *Server) serve(l listeners, own *ownCert, failed chan<- error) []*http.Server {
+	api := s.newHTTP(s.apiHandler())
+	api.TLSConfig = own.apiTLS()
+	devices := s.newHTTP(s.deviceHandler())
+	devices.TLSConfig = s.deviceTLS(own)
+	devices.ReadTimeout = 30 * time.Second
+	devices.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) }
+	devices.ConnState = func(c net.Conn, state http.ConnState) {
+		if state == http.StateClosed || state == http.StateHijacked {
+			s.sessions.remove(c)
+		}
+	}
+	public := s.newHTTP(s.pkiHandler())
+	public.ReadTimeout = 30 * time.Second
+	numbers := s.newHTTP(s.metricsHandler())
+	numbers.ReadTimeout = 30 * time.Second
+	for _, one := range []struct {
+		srv *http.Server
+		l   net.Listener
+		tls bool
+	}{{api, l.api, true}, {devices, l.device, true}, {public, l.pki, false}, {numbers, l.metrics, false}} {
+		go func() {
+			err := error(nil)
+			if one.tls {
+				err = one.srv.ServeTLS(one.l, "", "")
+			} else {
+				err = one.srv.Serve(one.l)
+			}
+			if !errors.Is(err, http.ErrServerClosed) {
+				failed <- err
+			}
+		}()
+	}
+	return []*http.Server{api, devices, public, numbers}
+}
+
+// newHTTP has the bounds that every listener needs.
+func (s *Server) newHTTP(h http.Handler) *http.Server {
+	return &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(quiet{s.log.Handler()}, slog.LevelDebug)}
+}
+
+// quiet keeps handshake failures, which outsiders cause, out of the log below
+// debug level; metrics count them.
+type quiet struct{ slog.Handler }
+
+func drain(servers []*http.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, srv := range servers {
+		wg.Go(func() {
+			if srv.Shutdown(ctx) != nil {
+				srv.Close()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// demo runs the simulated fleet against this server's own listeners.
+func (s *Server) demo(ctx context.Context) error {
+	r := s.endpoints.Load()
+	token, err := os.ReadFile(filepath.Join(s.cfg.Data, adminTokenFile))
+	if err != nil {
+		return err
+	}
+	return demo.Run(ctx, demo.Config{API: r.API, DeviceAPI: r.DeviceAPI, CAFile: r.CAFile, Token: strings.TrimSpace(string(token)),
+		Dir: filepath.Join(s.cfg.Data, "demo"), Log: s.log.With("part", "demo")})
+}

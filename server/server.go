@@ -1,0 +1,186 @@
+// Package server is the control plane: one process that enrols, revokes, answers
+// and records.
+//
+// It promises that every change is one transaction with its audit event, that
+// what it acknowledged survives its death, and that nothing is served by a part
+// that is not ready: access fails closed. It trusts its host: whoever can read
+// its memory has the issuing key, whoever can write its data folder can stop it,
+// and neither can change the past of the audit log unseen.
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/holdfast-iot/holdfast/access"
+	"github.com/holdfast-iot/holdfast/audit"
+	"github.com/holdfast-iot/holdfast/natsd"
+	"github.com/holdfast-iot/holdfast/server/config"
+	"github.com/holdfast-iot/holdfast/server/keystore"
+	"github.com/holdfast-iot/holdfast/server/store/postgres"
+	"github.com/holdfast-iot/holdfast/server/store/sqlite"
+	"github.com/holdfast-iot/holdfast/server/store/sqlstore"
+)
+
+// Version is set at link time.
+var Version = "dev"
+
+// Server is one node. New opens what it stands on, Run serves.
+type Server struct {
+	cfg     config.Config
+	log     *slog.Logger
+	now     func() time.Time
+	store   *sqlstore.Store
+	bus     *natsd.Bus
+	keys    keystore.Store // issuing keys
+	logKeys keystore.Store // the audit log's key
+	node    string         // unique among running processes
+	started time.Time
+
+	authority atomic.Pointer[authority]
+	revoked   *revocations
+	sessions  *sessions
+	responder *responder
+	auditor   *auditLog
+	sources   *limiter // enrolment requests by source
+	logins    *limiter // failed API authentications by source
+	refusals  *limiter // audited refusals, all sources together
+	metrics   *metrics
+	crlWake   chan struct{}
+	endpoints atomic.Pointer[Ready]
+	warnings  []string
+}
+
+// Options are what tests change.
+type Options struct {
+	Now    func() time.Time
+	Faults sqlstore.Faults
+}
+
+// New opens the database, the keys and the bus, and makes them on the first
+// start. It listens nowhere yet.
+func New(cfg config.Config, log *slog.Logger) (*Server, error) {
+	return NewWith(cfg, log, Options{})
+}
+
+// NewWith is New with a clock and faults of a test's choosing.
+func NewWith(cfg config.Config, log *slog.Logger, opt Options) (_ *Server, err error) {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	s := &Server{cfg: cfg, log: log, now: opt.Now, node: cfg.Node + "-" + uuid.NewString()[:8], started: opt.Now(), crlWake: make(chan struct{}, 1)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close(context.Background()))
+		}
+	}()
+	ctx := context.Background()
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("making the data folder: %w", err)
+	}
+	if s.store, err = openStore(ctx, cfg, opt.Faults); err != nil {
+		return nil, err
+	}
+	if s.keys, s.logKeys, s.warnings, err = openKeys(cfg); err != nil {
+		return nil, err
+	}
+	s.bus, err = natsd.Start(natsd.Config{URL: cfg.NATS.URL, Name: s.node, Log: log.With("part", "bus"),
+		StoreDir: filepath.Join(cfg.Data, "messages"), CredsFile: cfg.NATS.Credentials, CAFile: cfg.NATS.CA})
+	if err != nil {
+		return nil, err
+	}
+	s.revoked, s.sessions = newRevocations(), newSessions()
+	s.sources = newLimiter(cfg.Enrolment.Rate, cfg.Enrolment.Burst, s.now)
+	s.logins = newLimiter(0.2, 20, s.now)
+	s.refusals = newLimiter(10, 100, s.now)
+	s.metrics = newMetrics(s)
+	s.responder = newResponder(s)
+	if err := s.firstStart(ctx); err != nil {
+		return nil, err
+	}
+	if s.auditor, err = openAuditLog(ctx, s); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// openStore opens SQLite in the data folder, or PostgreSQL by its URL.
+func openStore(ctx context.Context, cfg config.Config, faults sqlstore.Faults) (*sqlstore.Store, error) {
+	if cfg.Database.Empty() {
+		return sqlite.Open(ctx, filepath.Join(cfg.Data, "holdfast.db"), faults)
+	}
+	return postgres.Open(ctx, cfg.Database.Reveal(), faults)
+}
+
+// openKeys opens the issuing keys' store and the audit log's, which is always of
+// files: TPMs do not sign with Ed25519, and the log's format asks for it.
+func openKeys(cfg config.Config) (keys, logKeys keystore.Store, warnings []string, err error) {
+	kek, source, _, err := keystore.LoadKEK(os.Getenv, cfg.KeyEncryptionFile)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if strings.HasSuffix(source, "file "+cfg.KeyEncryptionFile) {
+		warnings = append(warnings, "the key that seals the key files lies on this machine ("+cfg.KeyEncryptionFile+"): set HOLDFAST_KEY or a systemd credential in production")
+	}
+	if keys, err = keystore.Open(cfg.Keys, kek); err != nil {
+		return nil, nil, nil, err
+	}
+	if files, ok := keys.(*keystore.FileStore); ok {
+		return keys, files, warnings, nil
+	}
+	logKeys, err = keystore.File(filepath.Join(cfg.Data, "keys"), kek)
+	return keys, logKeys, warnings, err
+}
+
+// Close ends everything that New opened.
+func (s *Server) Close(ctx context.Context) error {
+	var errs []error
+	if s.bus != nil {
+		errs = append(errs, s.bus.Close(ctx))
+	}
+	if closer, ok := s.keys.(interface{ Close() error }); ok {
+		errs = append(errs, closer.Close())
+	}
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// event makes an audit event; details are pairs of name and value.
+func (s *Server) event(by access.Actor, action, kind, id string, details ...string) audit.Event {
+	e := audit.Event{
+		ID: newID(), Time: s.now().UTC().Truncate(time.Microsecond), Node: s.cfg.Node,
+		Actor:  audit.Actor{Kind: string(by.Kind), ID: by.ID, Source: by.Source},
+		Action: action, Subject: audit.Subject{Kind: kind, ID: id}, Outcome: audit.Success,
+	}
+	for i := 0; i+1 < len(details); i += 2 {
+		if details[i+1] == "" {
+			continue
+		}
+		if e.Details == nil {
+			e.Details = map[string]string{}
+		}
+		e.Details[details[i]] = audit.Text(details[i+1], 1024)
+	}
+	return e
+}
+
+// newID is unique and grows with time, so that rows written together lie together.
+func newID() string {
+	id, err := uuid.NewV7FromReader(rand.Reader)
+	if err != nil {
+		panic(err) // crypto/rand does not fail
+	}
+	return id.String()
+}
