@@ -74,7 +74,7 @@ type Type struct {
 // Limits on a type's durations.
 const (
 	DefaultValidity = 90 * 24 * time.Hour
-	MinValidity     = time.Minute
+	MinValidity     = 10 * time.Second
 	MaxValidity     = 10 * 366 * 24 * time.Hour
 	MaxGrace        = 366 * 24 * time.Hour
 )
@@ -119,7 +119,7 @@ func (t *Type) Validate() error {
 	case t.Stage.rank() < 0:
 		return bad("bad-stage", "use prototype, develop, deploy, operate or decommission", "%q is not a product stage", clip(string(t.Stage)))
 	case t.Validity < MinValidity || t.Validity > MaxValidity:
-		return bad("bad-validity", "use 1m to 87840h", "the certificate validity %s is out of range", t.Validity)
+		return bad("bad-validity", "use 10s to 87840h", "the certificate validity %s is out of range", t.Validity)
 	case t.Grace < 0 || t.Grace > MaxGrace:
 		return bad("bad-grace", "use 0 to 8784h", "the grace time %s is out of range", t.Grace)
 	case t.Approval != Auto && t.Approval != Manual:

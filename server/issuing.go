@@ -180,7 +180,7 @@ func (s *Server) IssueCertificate(ctx context.Context, by access.Actor, r admina
 		r.Validity = device.DefaultValidity
 	}
 	if r.Validity < device.MinValidity || r.Validity > device.MaxValidity {
-		return none, nil, invalid("bad-validity", "use 1m to 87840h", "the validity %s is out of range", r.Validity)
+		return none, nil, invalid("bad-validity", "use 10s to 87840h", "the validity %s is out of range", r.Validity)
 	}
 	leaf, chain, err := s.issue(ctx, issuance{by: by, subject: subject, key: csr.Key, validity: r.Validity, credential: "operator:" + by.ID})
 	if errors.Is(err, sqlstore.ErrChanged) {

@@ -146,7 +146,10 @@ func (r *responder) answer(ctx context.Context, req pki.OCSPRequest) (answer, er
 	}
 	statuses := make([]pki.SingleStatus, len(req.Certs))
 	for i, id := range req.Certs {
-		if statuses[i], err = r.status(ctx, is, key, id, now, end); err != nil {
+		if !key.Hashes().Match(id) {
+			return answer{}, errNotOurs
+		}
+		if statuses[i], err = r.status(ctx, is, id, now, end); err != nil {
 			return answer{}, err
 		}
 	}
@@ -169,11 +172,8 @@ func (r *responder) issuerOf(id pki.CertID) *issuer {
 	return nil
 }
 
-func (r *responder) status(ctx context.Context, is *issuer, key *pki.Responder, id pki.CertID, now, end time.Time) (pki.SingleStatus, error) {
+func (r *responder) status(ctx context.Context, is *issuer, id pki.CertID, now, end time.Time) (pki.SingleStatus, error) {
 	st := pki.SingleStatus{ID: id, Status: pki.StatusUnknown, ThisUpdate: now, NextUpdate: end}
-	if !key.Hashes().Match(id) {
-		return st, nil
-	}
 	revoked, reason, at, found, err := r.s.store.CertificateStatus(ctx, id.Serial, is.row.ID)
 	switch {
 	case err != nil:

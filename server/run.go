@@ -79,7 +79,7 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) (err error) {
 	start("reservations", s.tidy)
 	start("server certificate", own.keep)
 	servers := s.serve(l, own, failed)
-	if err := s.announceReady(ready); err == nil {
+	if err = s.announceReady(ready); err == nil {
 		if s.cfg.Demo {
 			start("demo", s.demo)
 		}

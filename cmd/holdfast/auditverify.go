@@ -163,9 +163,12 @@ func (a *app) verifyExport(r io.Reader, opts audit.VerifyOptions, v verification
 	for _, w := range p.Witnesses {
 		fmt.Fprintf(a.out, "  cosigned by the witness %s\n", plain(w))
 	}
-	if p.Earlier > 0 {
+	switch {
+	case p.Earlier > 0:
 		fmt.Fprintf(a.out, "  it continues %d checkpoints seen before\n", p.Earlier)
-	} else {
+	case v.state != "":
+		fmt.Fprintf(a.out, "  not checked against anything seen before: %s remembers it from now on\n", v.state)
+	default:
 		fmt.Fprintln(a.out, "  not checked against anything seen before: use --state FILE or --earlier to notice a rolled-back log")
 	}
 	return nil

@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -56,28 +60,54 @@ func misuse(cmd *cobra.Command, err error) (detail, fix string) {
 
 // explain takes what is wrong and what to do about it out of err.
 func explain(err error) (detail, fix string) {
-	if fixed, ok := errors.AsType[*fixedError](err); ok {
-		return err.Error(), fixed.fix
+	detail, fix = err.Error(), ""
+	told := func(its string) { // by the other side, whose error text ends with its fix
+		if fix = its; its != "" {
+			detail = strings.TrimSuffix(detail, ": "+its)
+		}
 	}
 	if p, ok := errors.AsType[*adminapi.Problem](err); ok {
+		told(p.Fix)
 		if p.Status == 500 && p.RequestID != "" {
-			return p.Detail, "look for request " + p.RequestID + " in the server's log"
+			fix = "look for request " + p.RequestID + " in the server's log"
 		}
-		return p.Detail, p.Fix
-	}
-	if p, ok := errors.AsType[*est.Problem](err); ok {
-		return p.Detail, p.Fix
-	}
-	if r := refusal.As(err); r != nil {
-		return r.Detail, r.Fix
-	}
-	if _, ok := errors.AsType[config.Problems](err); ok {
-		return "the configuration is wrong:\n" + err.Error(), "correct what is named above; deploy/config/holdfast.yaml shows every key"
-	}
-	if errors.Is(err, context.Canceled) {
+	} else if p, ok := errors.AsType[*est.Problem](err); ok {
+		detail, fix = p.Detail, p.Fix
+	} else if r := refusal.As(err); r != nil {
+		told(r.Fix)
+	} else if _, ok := errors.AsType[config.Problems](err); ok {
+		return "the configuration is wrong:\n" + detail, "correct what is named above; deploy/config/holdfast.yaml shows every key"
+	} else if errors.Is(err, context.Canceled) {
 		return "interrupted", ""
+	} else {
+		fix = fixOfCall(err)
 	}
-	return err.Error(), ""
+	if fixed, ok := errors.AsType[*fixedError](err); ok {
+		fix = fixed.fix
+	}
+	return detail, fix
+}
+
+// fixOfCall says what to do when a server could not be spoken to.
+func fixOfCall(err error) string {
+	_, isCall := errors.AsType[*url.Error](err)
+	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
+	_, name := errors.AsType[x509.HostnameError](err)
+	_, alert := errors.AsType[tls.AlertError](err)
+	remote := strings.Contains(err.Error(), "remote error: tls:")
+	switch {
+	case !isCall:
+		return ""
+	case unknown:
+		return "give the authorities of the server with --ca, as `holdfast ca bundle` writes them"
+	case name:
+		return "use a name that the server's certificate has, or add this one to hostnames in its configuration"
+	case alert || remote:
+		return "the server refused this certificate: it may be revoked, on hold or expired; ask its operator, or enrol again"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "check that the server runs, and its address"
+	}
+	return ""
 }
 
 // complain writes an error: a sentence, then what to do about it.

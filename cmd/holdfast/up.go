@@ -68,20 +68,24 @@ func (a *app) logHandler(cfg config.Config) slog.Handler {
 	return slog.NewTextHandler(a.err, opts)
 }
 
-// cannotStart adds what to do about the usual reasons.
+// startFixes are what to do about the usual reasons not to start, by words of
+// the error; the first that fits counts.
+var startFixes = []struct{ words, fix string }{
+	{"address already in use", "stop what listens there, or choose another address with the --listen flags (port 0 takes any)"},
+	{"cannot assign requested address", "use an address of this machine in the --listen flags"},
+	{"permission denied", "choose a folder that this user may write with --data, or run as the user that owns it"},
+	{"another key-encryption key", "give the key that this data folder was made with, in HOLDFAST_KEY or key_encryption_file"},
+	{"no such host", "correct the host name in the configuration"},
+	{"connection refused", "check that the database and the NATS cluster run, and their addresses"},
+}
+
 func cannotStart(err error) error {
-	err = fmt.Errorf("starting the server: %w", err)
-	for part, fix := range map[string]string{
-		"address already in use":   "stop what listens there, or choose another address with the --listen flags (port 0 takes any)",
-		"permission denied":        "choose a folder that this user may write with --data, or run as the user that owns it",
-		"key-encryption key":       "give the key that this data folder was made with, in HOLDFAST_KEY or key_encryption_file",
-		"no such host":             "correct the host name in the configuration",
-		"cannot assign requested":  "use an address of this machine in the --listen flags",
-		"trust domain":             "start with the trust_domain that this data folder was made with",
-		"connect: connection refu": "check that the database and the NATS cluster run, and their addresses",
-	} {
-		if strings.Contains(err.Error(), part) {
-			return fixing(fix, err)
+	if !strings.HasPrefix(err.Error(), "starting") {
+		err = fmt.Errorf("starting the server: %w", err)
+	}
+	for _, s := range startFixes {
+		if strings.Contains(err.Error(), s.words) {
+			return fixing(s.fix, err)
 		}
 	}
 	return err

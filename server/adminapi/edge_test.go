@@ -25,7 +25,7 @@ func do(t *testing.T, m *memory, method, path, kind, text string) (*httptest.Res
 		r.Header.Set("Content-Type", kind)
 	}
 	rec := httptest.NewRecorder()
-	Handler(m.config()).ServeHTTP(rec, r)
+	m.handler().ServeHTTP(rec, r)
 	var p Problem
 	if rec.Code >= 400 {
 		if rec.Header().Get("Content-Type") != typeProblem {
@@ -47,6 +47,7 @@ func do(t *testing.T, m *memory, method, path, kind, text string) (*httptest.Res
 
 func TestProblems(t *testing.T) {
 	const js = "application/json"
+	m := newMemory()
 	whole := `{"id":"d1","type":"sensor","zone":"plant"}`
 	for _, c := range []struct {
 		method, path, kind, body string
@@ -86,7 +87,6 @@ func TestProblems(t *testing.T) {
 		{"GET", "/api/v1/devices/export?format=xlsx", "", "", 422, "invalid-request", "format"},
 		{"GET", "/api/v1/audit/log/" + strings.Repeat("x", 200), "", "", 404, "no-such-tile", "file"},
 	} {
-		m := newMemory()
 		rec, p := do(t, m, c.method, c.path, c.kind, c.body)
 		if rec.Code != c.status || p.Code != c.code || !strings.Contains(p.Detail, c.says) {
 			t.Errorf("%s %s %.60s: got %d %s: %s", c.method, c.path, c.body, rec.Code, p.Code, rec.Body)

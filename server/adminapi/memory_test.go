@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -37,6 +38,15 @@ type memory struct {
 	importErr error // what an import ends with
 	exportErr error
 	errs      []error // told to OnError
+	served    http.Handler
+}
+
+// handler is made once: describing the API takes longer than most requests.
+func (m *memory) handler() http.Handler {
+	if m.served == nil {
+		m.served = Handler(m.config())
+	}
+	return m.served
 }
 
 const goodToken = "hfa_test"
