@@ -80,6 +80,9 @@ func (a *app) begin(cmd *cobra.Command) {
 	if own := cmd.RunE; own != nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
 			a.started = true
+			if cmd.Flags().Changed("data") && !cmd.Flags().Changed("server") {
+				a.server = "" // what is typed wins over the environment
+			}
 			switch a.output {
 			case "table", "json", "yaml":
 				return own(cmd, args)

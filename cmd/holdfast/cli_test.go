@@ -205,3 +205,31 @@ func TestExportIsWholeOrNotThere(t *testing.T) {
 		t.Errorf("left %v, %v", entries, err)
 	}
 }
+
+func TestTheAPITokenIsNotForEnrolling(t *testing.T) {
+	dir := t.TempDir()
+	api := filepath.Join(dir, "api-token")
+	if err := os.WriteFile(api, []byte("secret-token\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := peer(t, func(w http.ResponseWriter, r *http.Request) {
+		if got := r.Header.Get("Authorization"); got != "" {
+			t.Errorf("a device sent %q", got)
+		}
+		problem(w, 401, `{"status":401,"code":"no-credential","detail":"there is no credential","fix":"give a token"}`)
+	})
+	data := strings.TrimPrefix(env[0], "HOLDFAST_DATA=")
+	var ready readyFile
+	if text, err := os.ReadFile(filepath.Join(data, "run", "ready.json")); err != nil || json.Unmarshal(text, &ready) != nil {
+		t.Fatal(err)
+	}
+	runIn(t, "", append(env, "HOLDFAST_TOKEN_FILE="+api), "enroll", "--url", ready.API, "--ca", ready.CAFile, "--id", "d1", "--type", "sensor", "--out", filepath.Join(dir, "dev")).
+		check(t, 1, "error: there is no credential", "fix: give a token")
+}
+
+func TestWhatIsTypedWinsOverTheEnvironment(t *testing.T) {
+	dir := t.TempDir()
+	env := []string{"HOLDFAST_SERVER=https://127.0.0.1:1", "HOLDFAST_TOKEN_FILE=" + filepath.Join(dir, "none")}
+	runIn(t, "", env, "status", "--data", dir).check(t, 1, "no server is running on the data folder "+dir)
+	runIn(t, "", env, "status").check(t, 1, "reading the API token")
+}

@@ -26,6 +26,7 @@ import (
 // enrolment is what the flags of enroll say.
 type enrolment struct {
 	url, id, label, algorithm, out string
+	token                          string // file with the enrolment token, "" for none
 	renew                          bool
 	wait                           time.Duration
 }
@@ -42,6 +43,11 @@ key.pem, cert.pem and ca.pem to a folder. The authorities and the token are give
 with --ca and --token-file. When the request waits for an operator's approval, run
 the same command again, or let it wait with --wait: it keeps to the same key.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			// HOLDFAST_TOKEN_FILE is for the API: its token is not for enrolling.
+			e.token = ""
+			if cmd.Flags().Changed("token-file") {
+				e.token = a.tokenFile
+			}
 			if e.renew {
 				return a.renew(cmd.Context(), e)
 			}
@@ -100,8 +106,8 @@ func (a *app) enroll(ctx context.Context, e enrolment) error {
 	if err != nil {
 		return err
 	}
-	if a.tokenFile != "" {
-		token, err := readSmall(a.tokenFile, 4096)
+	if e.token != "" {
+		token, err := readSmall(e.token, 4096)
 		if err != nil {
 			return fmt.Errorf("reading the enrolment token: %w", err)
 		}

@@ -243,11 +243,3 @@ func yesno(b bool) string {
 	}
 	return "no"
 }
-
-// short keeps the beginning of an identifier that is too long for a table.
-func short(id string) string {
-	if len(id) > 16 {
-		return id[:16] + "…"
-	}
-	return id
-}

@@ -66,7 +66,7 @@ func TestPrecedence(t *testing.T) {
 	}
 	env := []string{"HOLDFAST_LISTEN_API=127.0.0.1:9", "HOLDFAST_LISTEN_DEVICE=127.0.0.1:10", "HOLDFAST_OCSP_LIFETIME=1d12h", "HOLDFAST_HOSTNAMES=b.example, 192.0.2.9",
 		"HOLDFAST_PORT_8443_TCP=tcp://10.0.0.1", "HOLDFAST_NODE=", "HOLDFAST_KEY=x", "OTHER=1",
-		`HOLDFAST_AUDIT_WITNESSES=[{url: "https://w.example", key: "w.example+00000000+AAAA"}]`}
+		`HOLDFAST_AUDIT_WITNESSES=[{url: "https://w.example", key: "w.example+3f2ff981+BDrdH4Q8vxRxXbMIZDcqJGJf3rWJrcCa3LwkR2ZWJFRO"}]`}
 	c, err := Load(file, env, flags)
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +76,7 @@ func TestPrecedence(t *testing.T) {
 	want.Listen.API, want.Listen.Device, want.Listen.PKI = "127.0.0.1:0", "127.0.0.1:10", "127.0.0.1:3"
 	want.Hostnames, want.Demo, want.NATS.URL = []string{"b.example", "192.0.2.9"}, true, "tls://n.example:4222"
 	want.TrustedProxies = c.TrustedProxies
-	want.Audit.Witnesses = []Witness{{"https://w.example", "w.example+00000000+AAAA"}}
+	want.Audit.Witnesses = []Witness{{"https://w.example", "w.example+3f2ff981+BDrdH4Q8vxRxXbMIZDcqJGJf3rWJrcCa3LwkR2ZWJFRO"}}
 	if want = want.Complete(); !reflect.DeepEqual(c, want) {
 		t.Errorf("got\n%v\nwant\n%v", c, want)
 	}
@@ -114,6 +114,7 @@ func TestRefusals(t *testing.T) {
 		{"proxies", "trusted_proxies: [0.0.0.0/0]\n", `narrower than the whole Internet`},
 		{"network", "trusted_proxies: [10.0.0.1/8]\n", `is not a network`},
 		{"witness", "audit: {witnesses: [{url: 'https://w', keys: x}]}\n", `c.yaml:1:40: audit.witnesses.keys: unknown key (did you mean audit.witnesses.key?)`},
+		{"witness key", "audit: {witnesses: [{url: 'https://w', key: w.example+00000000+AAAA}]}\n", `c.yaml:1:20: audit.witnesses: expected a witness's key`},
 		{"quorum", "audit: {quorum: 2}\n", `audit.quorum: there are fewer witnesses than the quorum`},
 		{"keys", "keys: tpm:tpm0\n", `expected an absolute path after tpm:`},
 	} {
@@ -200,7 +201,7 @@ func FuzzLoad(f *testing.F) {
 	if data, err := os.ReadFile(example); err == nil {
 		f.Add(data)
 	}
-	f.Add([]byte("audit: {witnesses: [{url: 'https://w', key: 'a+00000000+b'}], quorum: 1}\n"))
+	f.Add([]byte("audit: {witnesses: [{url: 'https://w', key: 'w.example+3f2ff981+BDrdH4Q8vxRxXbMIZDcqJGJf3rWJrcCa3LwkR2ZWJFRO'}], quorum: 1}\n"))
 	f.Add([]byte("a: &a [*a]\n"))
 	f.Add([]byte("listen: {api: ':1', api: ':2'}\n? [x]\n: y\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {

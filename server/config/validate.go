@@ -12,6 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/holdfast-iot/holdfast/audit"
+	"github.com/holdfast-iot/holdfast/pki"
 )
 
 // Validate checks every field and how they go together. The error is of type
@@ -226,7 +229,7 @@ func validCAName(s string) error {
 }
 
 func validTrustDomain(s string) error {
-	if !validDNSName(s) || s != strings.ToLower(s) {
+	if pki.ValidTrustDomain(s) != nil {
 		return errors.New("expected a lower-case DNS name")
 	}
 	return nil
@@ -244,15 +247,14 @@ func validWitnesses(ws []Witness) error {
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
 			return fmt.Errorf("expected an http or https URL for a witness, found %q", clip(w.URL))
 		}
-		name, rest, ok := strings.Cut(w.Key, "+")
-		hash, key, ok2 := strings.Cut(rest, "+")
-		if !ok || !ok2 || name == "" || len(hash) != 8 || key == "" {
-			return fmt.Errorf("expected a witness key of the form NAME+HASH+KEY, found %q", clip(w.Key))
+		key, err := audit.ParsePublicKey(w.Key)
+		if err != nil || !key.Witness() {
+			return fmt.Errorf("expected a witness's key of the form NAME+HASH+KEY, as `holdfast audit witness` prints it, found %q", clip(w.Key))
 		}
-		if names[name] {
-			return fmt.Errorf("expected each witness once, found %q twice", clip(name))
+		if names[key.Name()] {
+			return fmt.Errorf("expected each witness once, found %q twice", clip(key.Name()))
 		}
-		names[name] = true
+		names[key.Name()] = true
 	}
 	return nil
 }

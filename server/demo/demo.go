@@ -12,6 +12,7 @@ package demo
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -20,8 +21,6 @@ import (
 	"net/http"
 	"os"
 	"time"
-
-	"crypto/tls"
 
 	"github.com/holdfast-iot/holdfast/internal/durable"
 	"github.com/holdfast-iot/holdfast/pki"
@@ -56,6 +55,8 @@ type stage struct {
 	tokens map[tokenUse]*madeToken
 	maker  *maker
 	now    func() time.Time
+
+	current *x509.Certificate // renewed in this run, nil if none: its addresses are those of now
 }
 
 // Run enrols the fleet and keeps it going until ctx ends; then it returns nil.

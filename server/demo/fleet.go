@@ -122,3 +122,22 @@ func (f *fleet) check() error {
 	}
 	return nil
 }
+
+// prototype is a type without a sign-off, production a zone that refuses it.
+func (f *fleet) prototype() device.TypeName {
+	for _, t := range f.types {
+		if t.SignOff == nil {
+			return t.Name
+		}
+	}
+	return ""
+}
+
+func (f *fleet) production() device.ZoneName {
+	for _, z := range f.zones {
+		if z.Production {
+			return z.Name
+		}
+	}
+	return ""
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -88,4 +89,10 @@ func count(n int, noun string) string {
 		return "1 " + noun
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// short is enough of a serial number to tell it from others.
+func short(serial *big.Int) string {
+	text := serial.Text(16)
+	return text[:min(len(text), 8)] + "…"
 }

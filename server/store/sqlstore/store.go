@@ -96,7 +96,9 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	s.closed = func() error {
 		if cfg.Write != cfg.Read {
-			return errors.Join(cfg.Write.Close(), cfg.Read.Close())
+			// The writer goes last: SQLite's last connection moves the write-ahead
+			// log into the file, which a reader may not.
+			return errors.Join(cfg.Read.Close(), cfg.Write.Close())
 		}
 		return cfg.Read.Close()
 	}

@@ -1,0 +1,292 @@
+package demo_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/holdfast-iot/holdfast/device"
+	"github.com/holdfast-iot/holdfast/pki"
+	"github.com/holdfast-iot/holdfast/server"
+	"github.com/holdfast-iot/holdfast/server/adminapi"
+	"github.com/holdfast-iot/holdfast/server/config"
+	"github.com/holdfast-iot/holdfast/server/demo"
+)
+
+// start runs a real server on data until the test, or the returned stop, ends it.
+func start(t *testing.T, data string, change func(*config.Config)) (demo.Config, *adminapi.Client, func()) {
+	t.Helper()
+	cfg := config.Default()
+	cfg.Data = data
+	cfg.Listen = config.Listen{API: "127.0.0.1:0", Device: "127.0.0.1:0", PKI: "127.0.0.1:0", Metrics: "127.0.0.1:0"}
+	if change != nil {
+		change(&cfg)
+	}
+	srv, err := server.NewWith(cfg.Complete(), slog.New(slog.DiscardHandler), server.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, ended := make(chan server.Ready, 1), make(chan error, 1)
+	go func() { ended <- srv.Run(ctx, func(r server.Ready) { ready <- r }) }()
+	stop := sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error("the server:", err)
+		}
+	})
+	t.Cleanup(stop)
+	select {
+	case r := <-ready:
+		token, err := os.ReadFile(r.AdminTokenFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		roots := x509.NewCertPool()
+		text, err := os.ReadFile(r.CAFile)
+		if err != nil || !roots.AppendCertsFromPEM(text) {
+			t.Fatal("the CA file:", err)
+		}
+		secret := strings.TrimSpace(string(token))
+		api := &adminapi.Client{BaseURL: r.API, Token: adminapi.NewBearer(secret), HTTP: &http.Client{Transport: &http.Transport{
+			TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}}}
+		return demo.Config{API: r.API, DeviceAPI: r.DeviceAPI, CAFile: r.CAFile, Token: secret, Dir: filepath.Join(data, "demo")}, api, stop
+	case err := <-ended:
+		ended <- nil
+		t.Fatal("the server:", err)
+	}
+	panic("not reached")
+}
+
+// tell runs the demo until its story is over, then until more is done.
+func tell(t *testing.T, cfg demo.Config, more func()) string {
+	t.Helper()
+	var out bytes.Buffer
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	told, ended := make(chan struct{}), make(chan error, 1)
+	cfg.Out, cfg.Told = &out, func() { close(told) }
+	go func() { ended <- demo.Run(ctx, cfg) }()
+	select {
+	case <-told:
+		if more != nil {
+			more()
+		}
+	case err := <-ended:
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	t.Log(out.String())
+	return out.String()
+}
+
+func wants(t *testing.T, story string, words ...string) {
+	t.Helper()
+	for _, w := range words {
+		if !strings.Contains(story, w) {
+			t.Errorf("the story does not say %q", w)
+		}
+	}
+}
+
+func states(t *testing.T, api *adminapi.Client) map[device.State]int {
+	t.Helper()
+	list, err := api.Devices(t.Context(), device.Filter{}, device.Page{Limit: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := map[device.State]int{}
+	for _, d := range list.Items {
+		n[d.State]++
+	}
+	return n
+}
+
+func TestStory(t *testing.T) {
+	data := t.TempDir()
+	cfg, api, stop := start(t, data, nil)
+	began := time.Now()
+	story := tell(t, cfg, nil)
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("the story took %s", took)
+	}
+	wants(t, story, "15 simulated devices", "5 enrolled with a group token", "5 enrolled with a one-time token", "3 enrolled with their manufacturer",
+		"2 enrolled with a token and an operator's approval", "15 devices used their certificates", "renewed with its certificate",
+		"shows the key of level-plant-1: key-reused", "copied and used again: token-used", "riverside-intake: not-for-production",
+		"asks for a renewal: device-quarantined", "remote error: tls", "OCSP says revoked", "lists serial", "revoked 2 group tokens")
+	if n := states(t, api); n[device.Active] != 14 || n[device.Quarantined] != 1 || len(n) != 2 {
+		t.Error(n)
+	}
+	checkFiles(t, cfg.Dir)
+
+	t.Run("again", func(t *testing.T) {
+		story := tell(t, cfg, nil)
+		wants(t, story, "14 devices still have their certificates", "level-intake-2 is quarantined: it stays cut off", "remote error: tls")
+		if strings.Contains(story, "was refused") || strings.Contains(story, "enrolled with") {
+			t.Error("the second run enrolled")
+		}
+	})
+	t.Run("after a restart on other ports, with what operators did", func(t *testing.T) {
+		for id, move := range map[device.ID]device.Move{"pump-plant-1": device.Revoke, "pump-intake-1": device.Retire, "gateway-plant": device.Quarantine} {
+			if _, err := api.ChangeDevice(t.Context(), id, move, "playing"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stop()
+		cfg, api, _ := start(t, data, nil)
+		story := tell(t, cfg, nil)
+		wants(t, story, "11 devices still have", "pump-plant-1 is registered: it stays", "pump-intake-1 is retired", "gateway-plant is quarantined")
+		if n := states(t, api); n[device.Active] != 11 {
+			t.Error(n)
+		}
+	})
+}
+
+func checkFiles(t *testing.T, dir string) {
+	t.Helper()
+	keys, err := filepath.Glob(filepath.Join(dir, "*", "key.pem"))
+	if err != nil || len(keys) != 16 { // 15 devices and the manufacturer
+		t.Fatal(len(keys), err)
+	}
+	for _, key := range keys {
+		info, err := os.Stat(key)
+		if err != nil || info.Mode() != 0o600 {
+			t.Error(key, info.Mode(), err)
+		}
+		if folder := filepath.Dir(key); filepath.Base(folder) != "manufacturer" {
+			checkPair(t, folder)
+		}
+	}
+}
+
+// checkPair verifies a device's files as openssl verify would.
+func checkPair(t *testing.T, folder string) {
+	t.Helper()
+	read := func(name string) []*x509.Certificate {
+		text, err := os.ReadFile(filepath.Join(folder, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		certs, err := pki.ParseCertificatesPEM(text)
+		if err != nil {
+			t.Fatal(folder, name, err)
+		}
+		return certs
+	}
+	if _, err := tls.LoadX509KeyPair(filepath.Join(folder, "cert.pem"), filepath.Join(folder, "key.pem")); err != nil {
+		t.Error(err)
+	}
+	roots, between := x509.NewCertPool(), x509.NewCertPool()
+	for _, c := range read("ca.pem") {
+		roots.AddCert(c)
+	}
+	between.AddCert(read("issuer.pem")[0])
+	if _, err := read("cert.pem")[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+		t.Error(folder, err)
+	}
+}
+
+// Files of the devices can be lost while the server keeps its data, and the other
+// way round; a camera can be lost while it waits.
+func TestLostFiles(t *testing.T) {
+	data := t.TempDir()
+	cfg, api, stop := start(t, data, nil)
+	tell(t, cfg, nil)
+	if err := os.RemoveAll(cfg.Dir); err != nil {
+		t.Fatal(err)
+	}
+	story := tell(t, cfg, nil)
+	wants(t, story, "4 enrolled with a group token", "5 enrolled with a one-time token", "3 enrolled with their", "2 enrolled with a token and")
+	if n := states(t, api); n[device.Active] != 14 {
+		t.Error(n)
+	}
+	stop()
+	for _, name := range []string{"holdfast.db", "holdfast.db-wal", "holdfast.db-shm", "ca.pem", "keys", "admin-token", "messages"} {
+		if err := os.RemoveAll(filepath.Join(data, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fresh := t.TempDir()
+	if err := os.CopyFS(filepath.Join(fresh, "demo"), os.DirFS(cfg.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	cfg, api, _ = start(t, fresh, nil)
+	tell(t, cfg, nil)
+	if n := states(t, api); n[device.Active] != 14 || n[device.Quarantined] != 1 {
+		t.Error(n)
+	}
+}
+
+// The fleet respects what the server allows one source.
+func TestStoryWithinLimits(t *testing.T) {
+	cfg, api, _ := start(t, t.TempDir(), func(c *config.Config) { c.Enrolment.Rate, c.Enrolment.Burst = 10, 4 })
+	tell(t, cfg, nil)
+	if n := states(t, api); n[device.Active] != 14 {
+		t.Error(n)
+	}
+}
+
+func TestGoesOn(t *testing.T) {
+	cfg, api, _ := start(t, t.TempDir(), nil)
+	cfg.Every = 10 * time.Millisecond
+	tell(t, cfg, func() {
+		for {
+			list, err := api.Certificates(t.Context(), adminapi.CertificateFilter{Limit: 1000})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(list.Items) >= 30 {
+				return
+			}
+		}
+	})
+}
+
+// Without a terminal the story is in the log, and no secret is in either.
+func TestLogOnly(t *testing.T) {
+	cfg, _, _ := start(t, t.TempDir(), nil)
+	var log bytes.Buffer
+	cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+	ctx, cancel := context.WithCancel(t.Context())
+	cfg.Told = cancel
+	if err := demo.Run(ctx, cfg); err != nil {
+		t.Fatal(err)
+	}
+	if text := log.String(); !strings.Contains(text, "OCSP says revoked") || strings.Contains(text, "hfe_") || strings.Contains(text, cfg.Token) {
+		t.Error(text)
+	}
+}
+
+func TestCannotStart(t *testing.T) {
+	cfg, _, _ := start(t, t.TempDir(), nil)
+	bad := cfg
+	bad.CAFile = filepath.Join(t.TempDir(), "none")
+	if err := demo.Run(t.Context(), bad); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+	bad = cfg
+	bad.Token = "wrong"
+	if err := demo.Run(t.Context(), bad); err == nil || !strings.Contains(err.Error(), "running the simulated fleet: creating zone") {
+		t.Error(err)
+	}
+	if err := os.WriteFile(filepath.Join(cfg.Dir, "pump-plant-1", "key.pem"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := demo.Run(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "delete it to have a new one made") {
+		t.Error(err)
+	}
+}
