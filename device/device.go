@@ -18,13 +18,16 @@ import (
 )
 
 // ID names a device for its whole life: 1 to 64 characters of A-Z a-z 0-9 . _ -
-// (a SPIFFE path segment), not "." or "..".
+// (a SPIFFE path segment), not "." or ".." and not a word of the API's paths.
 type ID string
 
 // ParseID checks the characters and length of a device id.
 func ParseID(s string) (ID, error) {
 	if err := checkName("device id", s, 64); err != nil {
 		return "", err
+	}
+	if s == "export" || s == "import" {
+		return "", refusal.New(refusal.Invalid, "bad-name", "choose another", "the device id cannot be %q: the API uses that word", s)
 	}
 	return ID(s), nil
 }

@@ -37,6 +37,8 @@ type Config struct {
 	Out            io.Writer     // where the story is told, a line for each step; nil: in the log
 	Every          time.Duration // between two renewals after the story; 0: 20 s
 	Told           func()        // called once when the story is over; may be nil
+
+	now func() time.Time // nil: time.Now
 }
 
 const (
@@ -80,6 +82,9 @@ func run(ctx context.Context, cfg Config) error {
 	if cfg.Every <= 0 {
 		cfg.Every = renewEvery
 	}
+	if cfg.now == nil {
+		cfg.now = time.Now
+	}
 	s, err := open(cfg)
 	if err != nil {
 		return err
@@ -118,7 +123,7 @@ func open(cfg Config) (*stage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the CA file: %w", err)
 	}
-	s := &stage{cfg: cfg, fleet: f, roots: x509.NewCertPool(), tokens: map[tokenUse]*madeToken{}, now: time.Now,
+	s := &stage{cfg: cfg, fleet: f, roots: x509.NewCertPool(), tokens: map[tokenUse]*madeToken{}, now: cfg.now,
 		tale: &teller{out: cfg.Out, log: cfg.Log}}
 	for _, c := range certs {
 		s.roots.AddCert(c)
@@ -146,7 +151,7 @@ func (s *stage) client(cert *tls.Certificate) *http.Client {
 }
 
 func (s *stage) tls(cert *tls.Certificate) *tls.Config {
-	c := &tls.Config{RootCAs: s.roots, MinVersion: tls.VersionTLS12}
+	c := &tls.Config{RootCAs: s.roots, MinVersion: tls.VersionTLS12, Time: s.now}
 	if cert != nil {
 		// Not Certificates: that list is filtered by the CAs the server names.
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }

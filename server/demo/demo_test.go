@@ -27,13 +27,18 @@ import (
 // start runs a real server on data until the test, or the returned stop, ends it.
 func start(t *testing.T, data string, change func(*config.Config)) (demo.Config, *adminapi.Client, func()) {
 	t.Helper()
+	return startAt(t, data, time.Now, change)
+}
+
+func startAt(t *testing.T, data string, now func() time.Time, change func(*config.Config)) (demo.Config, *adminapi.Client, func()) {
+	t.Helper()
 	cfg := config.Default()
 	cfg.Data = data
 	cfg.Listen = config.Listen{API: "127.0.0.1:0", Device: "127.0.0.1:0", PKI: "127.0.0.1:0", Metrics: "127.0.0.1:0"}
 	if change != nil {
 		change(&cfg)
 	}
-	srv, err := server.NewWith(cfg.Complete(), slog.New(slog.DiscardHandler), server.Options{})
+	srv, err := server.NewWith(cfg.Complete(), slog.New(slog.DiscardHandler), server.Options{Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,8 +65,8 @@ func start(t *testing.T, data string, change func(*config.Config)) (demo.Config,
 		}
 		secret := strings.TrimSpace(string(token))
 		api := &adminapi.Client{BaseURL: r.API, Token: adminapi.NewBearer(secret), HTTP: &http.Client{Transport: &http.Transport{
-			TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}}}
-		return demo.Config{API: r.API, DeviceAPI: r.DeviceAPI, CAFile: r.CAFile, Token: secret, Dir: filepath.Join(data, "demo")}, api, stop
+			TLSClientConfig: &tls.Config{RootCAs: roots, Time: now}, DisableKeepAlives: true}}}
+		return demo.Config{API: r.API, DeviceAPI: r.DeviceAPI, CAFile: r.CAFile, Token: secret, Dir: filepath.Join(data, "demo")}.At(now), api, stop
 	case err := <-ended:
 		ended <- nil
 		t.Fatal("the server:", err)
@@ -228,6 +233,26 @@ func TestLostFiles(t *testing.T) {
 	tell(t, cfg, nil)
 	if n := states(t, api); n[device.Active] != 14 || n[device.Quarantined] != 1 {
 		t.Error(n)
+	}
+}
+
+// A fleet that was switched off for longer than its certificates live renews them
+// late; one that was off for longer than the grace time enrols anew.
+func TestAfterALongStop(t *testing.T) {
+	data := t.TempDir()
+	cfg, _, stop := start(t, data, nil)
+	tell(t, cfg, nil)
+	stop()
+	for _, c := range []struct {
+		off  time.Duration
+		word string
+	}{{3 * time.Hour, "14 devices renewed late"}, {400 * time.Hour, "4 enrolled with a group token"}} {
+		cfg, api, stop := startAt(t, data, func() time.Time { return time.Now().Add(c.off) }, nil)
+		wants(t, tell(t, cfg, nil), c.word, "level-intake-2 is quarantined")
+		if n := states(t, api); n[device.Active] != 14 {
+			t.Error(n)
+		}
+		stop()
 	}
 }
 

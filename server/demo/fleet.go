@@ -26,7 +26,7 @@ var ways = []struct {
 	way  way
 	with string
 }{
-	{byGroupToken, "with a group token, which also registered them"},
+	{byGroupToken, "with a group token for their zone"},
 	{byOneTime, "with a one-time token each"},
 	{byIDevID, "with their manufacturer's certificates (IDevID), matched by serial number"},
 	{byApproval, "with a token and an operator's approval"},

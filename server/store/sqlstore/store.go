@@ -139,10 +139,8 @@ func (s *Store) write(ctx context.Context, name string, events []audit.Event, fn
 		if err := fn(t); err != nil {
 			return err
 		}
-		for i, leaf := range leaves {
-			if _, err := t.exec(`INSERT INTO audit_outbox (id, leaf) VALUES ($1, $2)`, events[i].ID, leaf); err != nil {
-				return err
-			}
+		if err := putEvents(t, events, leaves); err != nil {
+			return err
 		}
 		if s.faults.NotWritten != nil {
 			return s.faults.NotWritten(name)
@@ -159,6 +157,21 @@ func (s *Store) write(ctx context.Context, name string, events []audit.Event, fn
 		select {
 		case s.outbox <- struct{}{}:
 		default:
+		}
+	}
+	return nil
+}
+
+// putEvents writes events to the outbox, many to a statement.
+func putEvents(t *tx, events []audit.Event, leaves [][]byte) error {
+	for start := 0; start < len(leaves); start += entryChunk {
+		end := min(start+entryChunk, len(leaves))
+		args := make([]any, 0, 2*(end-start))
+		for i := start; i < end; i++ {
+			args = append(args, events[i].ID, leaves[i])
+		}
+		if _, err := t.exec(`INSERT INTO audit_outbox (id, leaf) VALUES `+tuples(end-start, 2), args...); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -170,6 +170,11 @@ var errClosed = errors.New("the store is closed")
 func (s *serial) loop(ctx context.Context) {
 	defer close(s.done)
 	defer s.conn.Close()
+	defer func() {
+		for _, st := range s.stmts { // an open statement would keep the connection
+			st.Close()
+		}
+	}()
 	for {
 		select {
 		case <-ctx.Done():
