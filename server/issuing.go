@@ -82,8 +82,8 @@ func (i *issuance) reservation(is *issuer, t *pki.Template, now time.Time) sqlst
 }
 
 func (s *Server) reserveEvents(i *issuance, r sqlstore.Reservation) []audit.Event {
-	events := []audit.Event{s.event(i.by, "certificate.reserved", "certificate", r.Serial.String(),
-		"principal", r.Principal, "key", r.KeyID.String(), "credential", r.Credential)}
+	events := []audit.Event{s.certificateEvent(i.by, "certificate.reserved", r.Principal, r.Serial.String(),
+		"key", r.KeyID.String(), "credential", r.Credential)}
 	if r.Create {
 		events = append(events, s.event(i.by, "device.created", "device", string(r.Device.ID),
 			"type", string(r.Device.Type), "zone", string(r.Device.Zone), "credential", r.Credential))
@@ -91,9 +91,19 @@ func (s *Server) reserveEvents(i *issuance, r sqlstore.Reservation) []audit.Even
 	return events
 }
 
+// certificateEvent is an event about a certificate, recorded under its holder, so
+// that the history of a device has its certificates.
+func (s *Server) certificateEvent(by access.Actor, action, principal, serial string, details ...string) audit.Event {
+	kind, id, _ := cutPrincipal(principal)
+	if kind == string(pki.Gateway) {
+		kind = "device"
+	}
+	return s.event(by, action, kind, id, append([]string{"serial", serial}, details...)...)
+}
+
 func (s *Server) commit(ctx context.Context, i *issuance, r sqlstore.Reservation, der []byte) error {
-	event := s.event(i.by, "certificate.issued", "certificate", r.Serial.String(),
-		"principal", r.Principal, "spiffe_id", i.subject.SPIFFE(), "not_after", r.NotAfter.Format(time.RFC3339), "ca", r.CA)
+	event := s.certificateEvent(i.by, "certificate.issued", r.Principal, r.Serial.String(),
+		"spiffe_id", i.subject.SPIFFE(), "not_after", r.NotAfter.Format(time.RFC3339), "ca", r.CA)
 	if i.grant == nil {
 		return s.store.Commit(ctx, r.Serial, der, nil, nil, s.now(), event)
 	}
@@ -111,7 +121,7 @@ func (s *Server) commit(ctx context.Context, i *issuance, r sqlstore.Reservation
 // it was reported failed, there is nothing to give back: the certificate is
 // issued, and the device gets it when it asks again.
 func (s *Server) abandon(ctx context.Context, r sqlstore.Reserved) {
-	err := s.store.Abandon(ctx, r, s.event(access.Component("issuing"), "certificate.abandoned", "certificate", r.Serial, "principal", r.Principal))
+	err := s.store.Abandon(ctx, r, s.certificateEvent(access.Component("issuing"), "certificate.abandoned", r.Principal, r.Serial))
 	if err != nil && !isChanged(err) {
 		s.log.Warn("abandoning a reservation: it is tried again later", "serial", r.Serial, "err", err)
 	}

@@ -85,7 +85,7 @@ func (s *Server) RevokeCertificate(ctx context.Context, by access.Actor, serial,
 		return adminapi.Certificate{}, missing(err, "certificate", serial)
 	}
 	_, err = s.store.RevokeCertificate(ctx, serial, why, s.now(),
-		s.event(by, "certificate.revoked", "certificate", serial, "principal", row.Principal, "reason", why.String()))
+		s.certificateEvent(by, "certificate.revoked", row.Principal, serial, "reason", why.String()))
 	if errors.Is(err, sqlstore.ErrChanged) {
 		return adminapi.Certificate{}, refusal.New(refusal.Conflict, "not-revocable", "nothing to do", "certificate %s is %s", serial, row.Status)
 	}

@@ -23,11 +23,19 @@ var entryCols = []col[adminapi.Entry]{
 		return strings.Trim(e.Event.Subject.Kind+":"+e.Event.Subject.ID, ":")
 	}},
 	{title: "OUTCOME", cell: func(e adminapi.Entry) string { return e.Event.Outcome }},
-	{title: "REASON", cell: func(e adminapi.Entry) string { return e.Event.Reason }},
+	{title: "REASON", cell: why},
 	{title: "NODE", cell: func(e adminapi.Entry) string { return e.Event.Node }, detail: true},
 	{title: "REQUEST", cell: func(e adminapi.Entry) string { return e.Event.Request }, detail: true},
 	{title: "DETAILS", cell: func(e adminapi.Entry) string { return pairs(e.Event.Details) }, detail: true},
 	{title: "ID", cell: func(e adminapi.Entry) string { return e.Event.ID }, detail: true},
+}
+
+// why is the server's reason for a refusal, or the operator's for an action.
+func why(e adminapi.Entry) string {
+	if e.Event.Reason != "" {
+		return e.Event.Reason
+	}
+	return e.Event.Details["reason"]
 }
 
 func auditCommand(a *app) *cobra.Command {

@@ -1,0 +1,56 @@
+package test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestTour runs the guide's tour line by line, as a newcomer would paste it.
+func TestTour(t *testing.T) {
+	text, err := os.ReadFile("../docs/guide/tour.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	if len(blocks) < 8 {
+		t.Fatalf("the tour has only %d blocks of commands", len(blocks))
+	}
+	var script strings.Builder
+	// Job control as in an interactive shell, so that %1 is the server; a server
+	// that is still running when a line fails is ended.
+	script.WriteString("set -eum\ntrap 'kill %1 2>/dev/null || true; wait' EXIT\n")
+	for _, b := range blocks {
+		script.WriteString(b[1])
+	}
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"Makefile", "go.mod"} {
+		if err := os.Symlink(filepath.Join(root, name), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The build itself is `make build` in the real tree; the tour's files go to dir.
+	body := strings.Replace(script.String(), "make build\n", "make -C "+root+" build >/dev/null && ln -s "+root+"/bin bin\n", 1)
+	cmd := exec.Command("bash", "-c", body)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Fatalf("the tour stops: %v", err)
+	}
+	for _, want := range []string{"URI:spiffe://holdfast.local/device/pump-1", "cert.pem: OK", "certificateHold", "verified:", "device.revoked", "NOT verified"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("the tour's output lacks %q", want)
+		}
+	}
+	if n := strings.Count(string(out), "cert.pem: good"); n != 2 {
+		t.Errorf("OCSP said good %d times, want 2", n)
+	}
+}
