@@ -84,6 +84,9 @@ func (e enrolling) enroll(ctx context.Context, req *est.Request, by *access.Acto
 		return issued, nil, err
 	}
 	q.KeyID = csr.KeyID()
+	if r.Current != nil {
+		*by = access.Actor{Kind: access.Device, ID: string(q.DeviceID), Source: by.Source}
+	}
 	for range maxTries {
 		if issued, g, err = e.attempt(ctx, req.Op, &r, q, by); !isChanged(err) {
 			return issued, g, err

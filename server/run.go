@@ -255,5 +255,5 @@ func (s *Server) demo(ctx context.Context) error {
 		return err
 	}
 	return demo.Run(ctx, demo.Config{API: r.API, DeviceAPI: r.DeviceAPI, CAFile: r.CAFile, Token: strings.TrimSpace(string(token)),
-		Dir: filepath.Join(s.cfg.Data, "demo"), Log: s.log.With("part", "demo")})
+		Dir: filepath.Join(s.cfg.Data, "demo"), Log: s.log.With("part", "demo"), Out: s.story})
 }

@@ -13,6 +13,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -59,12 +60,14 @@ type Server struct {
 	crlWake   chan struct{}
 	endpoints atomic.Pointer[Ready]
 	warnings  []string
+	story     io.Writer // where the demo tells what it does
 }
 
-// Options are what tests change.
+// Options are what few callers change; the zero value is for all others.
 type Options struct {
-	Now    func() time.Time
-	Faults sqlstore.Faults
+	Now    func() time.Time // the clock; for tests
+	Faults sqlstore.Faults  // for tests
+	Story  io.Writer        // where the demo tells what it does; nil: the log
 }
 
 // New opens the database, the keys and the bus, and makes them on the first
@@ -73,12 +76,12 @@ func New(cfg config.Config, log *slog.Logger) (*Server, error) {
 	return NewWith(cfg, log, Options{})
 }
 
-// NewWith is New with a clock and faults of a test's choosing.
+// NewWith is New with options.
 func NewWith(cfg config.Config, log *slog.Logger, opt Options) (_ *Server, err error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	s := &Server{cfg: cfg, log: log, now: opt.Now, node: cfg.Node + "-" + uuid.NewString()[:8], started: opt.Now(), crlWake: make(chan struct{}, 1)}
+	s := &Server{cfg: cfg, log: log, now: opt.Now, node: cfg.Node + "-" + uuid.NewString()[:8], started: opt.Now(), story: opt.Story, crlWake: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close(context.Background()))

@@ -42,7 +42,7 @@ func configFlags(cmd *cobra.Command, file *string, a *app) {
 func (a *app) up(ctx context.Context, cfg config.Config) error {
 	log := slog.New(a.logHandler(cfg))
 	log.Debug("configuration", "config", cfg)
-	s, err := server.New(cfg, log)
+	s, err := server.NewWith(cfg, log, server.Options{Story: a.out})
 	if err != nil {
 		return cannotStart(err)
 	}

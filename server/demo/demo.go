@@ -53,8 +53,8 @@ type stage struct {
 	fleet  *fleet
 	api    *adminapi.Client
 	roots  *x509.CertPool
-	things []*thing // in the order of the inventory
-	tokens map[tokenUse]*madeToken
+	things []*thing                // in the order of the inventory
+	tokens map[tokenUse]*madeToken // of this run; nil: it was refused
 	maker  *maker
 	now    func() time.Time
 

@@ -93,7 +93,7 @@ func (s *stage) refusePrototype(ctx context.Context) error {
 	if !t.Stage.BeforeDeploy() || !z.Production {
 		return nil // somebody moved it on
 	}
-	_, err = s.api.CreateDevice(ctx, "leak-plant-1", adminapi.DeviceInput{Type: kind, Zone: zone})
+	_, err = s.api.CreateDevice(ctx, "leak-intake-1", adminapi.DeviceInput{Type: kind, Zone: zone})
 	if p, ok := errors.AsType[*adminapi.Problem](err); ok && p.Status == http.StatusTooManyRequests {
 		return nil
 	}

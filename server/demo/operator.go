@@ -188,7 +188,6 @@ type madeToken struct {
 // makeTokens makes what the devices that have to enrol need: a group token for
 // each zone of sensors, a one-time token for each other device.
 func (s *stage) makeTokens(ctx context.Context) error {
-	groups, singles := 0, 0
 	for _, t := range s.things {
 		if !t.mustEnrol() {
 			continue
@@ -196,19 +195,25 @@ func (s *stage) makeTokens(ctx context.Context) error {
 		switch t.kind.Enrolment {
 		case byGroupToken:
 			use := tokenUse{zone: t.row.Zone}
-			if s.tokens[use] != nil {
+			if _, tried := s.tokens[use]; tried {
 				continue
 			}
-			groups++
 			if err := s.makeToken(ctx, use, adminapi.TokenInput{Kind: enroll.Group, Type: t.row.Type, Zone: t.row.Zone, IDPrefix: "level-",
 				Quota: 20, Labels: map[string]string{"fleet": "riverside"}, Note: "a box of level sensors"}); err != nil {
 				return err
 			}
 		case byOneTime, byApproval:
-			singles++
 			if err := s.oneTimeToken(ctx, t); err != nil {
 				return err
 			}
+		}
+	}
+	groups, singles := 0, 0
+	for use, made := range s.tokens {
+		if made != nil && use.zone != "" {
+			groups++
+		} else if made != nil {
+			singles++
 		}
 	}
 	if groups+singles > 0 {
@@ -225,12 +230,13 @@ func (s *stage) oneTimeToken(ctx context.Context, t *thing) error {
 // makeToken keeps the token's secret in memory. A refusal (somebody changed the
 // type or the zone) leaves its devices without one, and they say so.
 func (s *stage) makeToken(ctx context.Context, use tokenUse, in adminapi.TokenInput) error {
-	in.ValidFor = adminapi.Duration(tokenLife)
+	in.ExpiresAt = s.now().Add(tokenLife)
 	t, secret, err := s.api.CreateToken(ctx, in)
 	if err != nil {
 		if unreachable(err) {
 			return fmt.Errorf("making a token: %w", err)
 		}
+		s.tokens[use] = nil
 		s.tale.line(who, "making a token for type %s in %s was refused: %v", in.Type, in.Zone, err)
 		return nil
 	}
@@ -242,7 +248,7 @@ func (s *stage) makeToken(ctx context.Context, use tokenUse, in adminapi.TokenIn
 func (s *stage) endTokens(ctx context.Context) error {
 	n := 0
 	for use, t := range s.tokens {
-		if use.zone == "" {
+		if use.zone == "" || t == nil {
 			continue
 		}
 		if err := s.api.RevokeToken(ctx, t.id); unreachable(err) {

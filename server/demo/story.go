@@ -67,7 +67,7 @@ func (s *stage) hints() string {
 		"openssl verify -CAfile ca.pem -untrusted issuer.pem cert.pem",
 		"curl --cacert ca.pem --cert cert.pem --key key.pem " + s.cfg.DeviceAPI + "/.well-known/est/cacerts",
 		`openssl ocsp -issuer issuer.pem -cert cert.pem -CAfile ca.pem -no_nonce -url "$(openssl x509 -in cert.pem -noout -ocsp_uri)"`,
-		"holdfast device revoke pump-plant-1 --reason 'trying it out'",
+		"holdfast device revoke pump-plant-1 --yes --reason 'trying it out'",
 	} {
 		fmt.Fprintf(&b, "    %s\n", line)
 	}
