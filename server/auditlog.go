@@ -124,8 +124,9 @@ func (l *auditLog) remember() {
 }
 
 const (
-	leaseTime  = 5 * time.Second
-	leaseRenew = time.Second
+	leaseTime  = 15 * time.Second
+	leaseRenew = 5 * time.Second
+	outboxPoll = time.Second           // for events that other nodes wrote
 	batchPause = 20 * time.Millisecond // lets a batch gather under load
 	batchSize  = 4096
 )
@@ -134,8 +135,9 @@ const (
 // lease; the others wait for it to be free.
 func (l *auditLog) sequence(ctx context.Context) error {
 	s := l.s
-	renew := time.NewTicker(leaseRenew)
+	renew, poll := time.NewTicker(leaseRenew), time.NewTicker(outboxPoll)
 	defer renew.Stop()
+	defer poll.Stop()
 	mine := l.acquire(ctx)
 	for {
 		select {
@@ -144,6 +146,7 @@ func (l *auditLog) sequence(ctx context.Context) error {
 			return nil
 		case <-renew.C:
 			mine = l.acquire(ctx)
+		case <-poll.C:
 			l.remember()
 		case <-s.store.Outbox():
 			select {
@@ -151,8 +154,8 @@ func (l *auditLog) sequence(ctx context.Context) error {
 			case <-time.After(batchPause):
 			}
 		}
-		if mine {
-			mine = l.drain(context.WithoutCancel(ctx))
+		if mine && !l.drain(context.WithoutCancel(ctx)) {
+			mine = l.acquire(ctx)
 		}
 	}
 }

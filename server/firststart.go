@@ -136,9 +136,11 @@ func (b *sealedBuffer) Write(p []byte) (int, error) {
 // it. seal is given the root key and must have stored it when it returns; the key
 // is nowhere else and is not needed again until the issuing CA is rotated.
 func InitCA(ctx context.Context, cfg config.Config, seal func(pkcs8 []byte) error) (CAInfo, error) {
-	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
-		return CAInfo{}, fmt.Errorf("making the data folder: %w", err)
+	unlock, err := lock(cfg.Data)
+	if err != nil {
+		return CAInfo{}, err
 	}
+	defer unlock()
 	store, err := openStore(ctx, cfg, sqlstore.Faults{})
 	if err != nil {
 		return CAInfo{}, err

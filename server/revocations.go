@@ -151,6 +151,9 @@ const changeSubject = "holdfast.ctl.change"
 // changePoll bounds how long a node can miss a change when an event was lost.
 const changePoll = 500 * time.Millisecond
 
+// reloadPause is how often revocations are read afresh, to forget expired ones.
+const reloadPause = 6 * time.Hour
+
 // announce tells all nodes that the database has a change; a lost message costs
 // them at most changePoll.
 func (s *Server) announce() {
@@ -175,14 +178,19 @@ func (s *Server) watchChanges(ctx context.Context, version int64) error {
 	}
 	defer stop()
 	s.bus.OnReconnect(nudge)
-	tick := time.NewTicker(changePoll)
+	tick, reload := time.NewTicker(changePoll), time.NewTicker(reloadPause)
 	defer tick.Stop()
+	defer reload.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-wake:
 		case <-tick.C:
+		case <-reload.C: // forgets what expired; here, so that no change falls between
+			if err := s.loadRevocations(ctx); err != nil {
+				s.log.Warn("reading the revocations again", "err", err)
+			}
 		}
 		version = s.catchUp(ctx, version)
 	}

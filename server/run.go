@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/holdfast-iot/holdfast/internal/durable"
@@ -44,11 +43,6 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) (err error) {
 		defer cancel()
 		err = errors.Join(err, s.Close(closing))
 	}()
-	unlock, err := s.lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
 	l, err := s.listen()
 	if err != nil {
 		return err
@@ -94,23 +88,6 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) (err error) {
 	stop()
 	wg.Wait()
 	return err
-}
-
-// lock makes sure that one process at a time uses the data folder.
-func (s *Server) lock() (unlock func(), err error) {
-	dir := filepath.Join(s.cfg.Data, "run")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("starting: another holdfast runs on the data folder %s: stop it, or choose another folder with --data", s.cfg.Data)
-	}
-	return func() { f.Close() }, nil
 }
 
 func (s *Server) addresses(l listeners) *Ready {

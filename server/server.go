@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -61,6 +62,7 @@ type Server struct {
 	endpoints atomic.Pointer[Ready]
 	warnings  []string
 	story     io.Writer // where the demo tells what it does
+	unlock    func() error
 }
 
 // Options are what few callers change; the zero value is for all others.
@@ -88,8 +90,8 @@ func NewWith(cfg config.Config, log *slog.Logger, opt Options) (_ *Server, err e
 		}
 	}()
 	ctx := context.Background()
-	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
-		return nil, fmt.Errorf("making the data folder: %w", err)
+	if s.unlock, err = lock(cfg.Data); err != nil {
+		return nil, err
 	}
 	if s.store, err = openStore(ctx, cfg, opt.Faults); err != nil {
 		return nil, err
@@ -115,6 +117,23 @@ func NewWith(cfg config.Config, log *slog.Logger, opt Options) (_ *Server, err e
 		return nil, err
 	}
 	return s, nil
+}
+
+// lock makes the data folder and makes sure that one process at a time uses it.
+func lock(data string) (unlock func() error, err error) {
+	dir := filepath.Join(data, "run")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the data folder: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("another holdfast runs on the data folder %s: stop it, or choose another folder with --data", data)
+	}
+	return f.Close, nil
 }
 
 // openStore opens SQLite in the data folder, or PostgreSQL by its URL.
@@ -156,6 +175,9 @@ func (s *Server) Close(ctx context.Context) error {
 	}
 	if s.store != nil {
 		errs = append(errs, s.store.Close())
+	}
+	if s.unlock != nil {
+		errs = append(errs, s.unlock())
 	}
 	return errors.Join(errs...)
 }
