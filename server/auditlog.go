@@ -111,9 +111,10 @@ func (l *auditLog) checkMemory(ctx context.Context) error {
 }
 
 // remember writes the newest checkpoint beside the database, at most once a
-// second: what checkMemory compares with.
+// second: what checkMemory compares with. A node that does not hold the lease
+// may know less than it remembers: memory only grows.
 func (l *auditLog) remember() {
-	if l.last.Size == l.saved {
+	if l.last.Size <= l.saved {
 		return
 	}
 	if err := durable.WriteFile(filepath.Join(l.s.cfg.Data, auditCheckpointFile), l.last.Signed, 0o600); err != nil {

@@ -29,6 +29,7 @@ type authority struct {
 // issuer is one issuing CA. sign is nil when its key is not on this node.
 type issuer struct {
 	row    sqlstore.CA
+	alone  *x509.CertPool // with cert only
 	cert   *x509.Certificate
 	hashes pki.Hashes // what OCSP requests name it by
 	key    keystore.Key
@@ -74,7 +75,8 @@ func (s *Server) loadAuthority(ctx context.Context) error {
 			a.rootPool.AddCert(cert)
 			continue
 		}
-		is := &issuer{row: row, cert: cert}
+		is := &issuer{row: row, cert: cert, alone: x509.NewCertPool()}
+		is.alone.AddCert(cert)
 		if is.hashes, err = pki.IssuerHashes(cert); err != nil {
 			return err
 		}
@@ -86,6 +88,9 @@ func (s *Server) loadAuthority(ctx context.Context) error {
 		a.byKey[string(cert.SubjectKeyId)], a.byID[row.ID] = is, is
 	}
 	for _, is := range a.issuers {
+		if err := pki.VerifyChain(is.cert, nil, a.rootPool, is.cert.NotBefore, x509.ExtKeyUsageAny); err != nil {
+			return fmt.Errorf("loading CA %s: %w", is.row.ID, err)
+		}
 		if is.sign != nil && (a.active == nil || is.row.Status == "active" && a.active.row.Status != "active") {
 			a.active = is
 		}
@@ -117,9 +122,14 @@ func (a *authority) issuerOf(cert *x509.Certificate) *issuer {
 }
 
 // verify checks that a client certificate was issued by this hierarchy, at now or
-// in the grace time after its end.
+// in the grace time after its end. The issuing CAs were verified against the
+// root when they were loaded: one signature is left.
 func (a *authority) verify(cert *x509.Certificate, now time.Time, grace time.Duration) error {
-	return pki.VerifyChain(cert, a.issuing, a.rootPool, pki.GraceTime(cert, now, grace), x509.ExtKeyUsageClientAuth)
+	is := a.issuerOf(cert)
+	if is == nil {
+		return errNotOurs
+	}
+	return pki.VerifyChain(cert, nil, is.alone, pki.GraceTime(cert, now, grace), x509.ExtKeyUsageClientAuth)
 }
 
 // chain is a leaf with the certificates a peer needs beside the root.

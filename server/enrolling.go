@@ -128,12 +128,12 @@ func (e enrolling) tokenType(ctx context.Context, r *enroll.Request, q sqlstore.
 	return q, err
 }
 
-// currentCertificate takes a certificate of ours: good for renewal only.
+// currentCertificate takes a certificate of ours: good for renewal only. Its
+// signature was verified in the handshake (deviceTLS), on which every peer of
+// this backend has come; whether it is still accepted is in its record, and
+// whether it is too old is judged by the decision.
 func (e enrolling) currentCertificate(req *est.Request, r *enroll.Request) (q sqlstore.EnrolQuery, err error) {
 	cert := req.Peer[0]
-	if err := e.authority.Load().verify(cert, e.now(), device.MaxGrace); err != nil {
-		return q, refusal.New(refusal.Unauthenticated, "bad-certificate", "enrol again with a token", "the client certificate is not valid")
-	}
 	profile, id, err := pki.Identity(cert, e.cfg.TrustDomain)
 	if err != nil || profile != pki.Device && profile != pki.Gateway {
 		return q, refusal.New(refusal.Forbidden, "not-a-device", "use a device's certificate", "the client certificate is not a device's")

@@ -81,14 +81,16 @@ func (i *issuance) reservation(is *issuer, t *pki.Template, now time.Time) sqlst
 	return r
 }
 
+// reserveEvents is one event for what a reservation changes: a new device, and
+// what is about to be signed for it.
 func (s *Server) reserveEvents(i *issuance, r sqlstore.Reservation) []audit.Event {
-	events := []audit.Event{s.certificateEvent(i.by, "certificate.reserved", r.Principal, r.Serial.String(),
-		"key", r.KeyID.String(), "credential", r.Credential)}
+	details := []string{"key", r.KeyID.String(), "credential", r.Credential}
+	action := "certificate.reserved"
 	if r.Create {
-		events = append(events, s.event(i.by, "device.created", "device", string(r.Device.ID),
-			"type", string(r.Device.Type), "zone", string(r.Device.Zone), "credential", r.Credential))
+		action = "device.created"
+		details = append(details, "type", string(r.Device.Type), "zone", string(r.Device.Zone))
 	}
-	return events
+	return []audit.Event{s.certificateEvent(i.by, action, r.Principal, r.Serial.String(), details...)}
 }
 
 // certificateEvent is an event about a certificate, recorded under its holder, so

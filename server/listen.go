@@ -229,8 +229,8 @@ func (s *Server) seen(r *http.Request) {
 		return
 	}
 	profile, id, err := pki.Identity(leaf, s.cfg.TrustDomain)
-	if err != nil || profile != pki.Device && profile != pki.Gateway {
-		return
+	if err != nil || profile != pki.Device && profile != pki.Gateway || r.Method == http.MethodPost {
+		return // a renewal activates its device by itself
 	}
 	s.activate(r.Context(), device.ID(id), string(profile), r.RemoteAddr)
 }

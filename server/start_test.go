@@ -40,13 +40,13 @@ var operator = access.Actor{Kind: access.Client, ID: "test", Source: "127.0.0.1"
 // running is a server with all listeners on loopback.
 type running struct {
 	*Server
-	t     *testing.T
+	t     testing.TB
 	ready Ready
 	stop  func() error
 }
 
 // start runs a server on dir until the test ends or stop is called.
-func start(t *testing.T, dir string, opt Options) *running {
+func start(t testing.TB, dir string, opt Options) *running {
 	t.Helper()
 	cfg := config.Default()
 	cfg.Data = dir
@@ -56,7 +56,7 @@ func start(t *testing.T, dir string, opt Options) *running {
 	return startWith(t, cfg, opt)
 }
 
-func startWith(t *testing.T, cfg config.Config, opt Options) *running {
+func startWith(t testing.TB, cfg config.Config, opt Options) *running {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	s, err := NewWith(cfg.Complete(), log, opt)
@@ -117,14 +117,14 @@ func (r *running) token(kind enroll.TokenKind, quota int) (enroll.Token, string)
 
 // dev is a device with a key.
 type dev struct {
-	t    *testing.T
+	t    testing.TB
 	id   string
 	key  *ecdsa.PrivateKey
 	csr  []byte
 	cert *tls.Certificate
 }
 
-func newDev(t *testing.T, id string) *dev {
+func newDev(t testing.TB, id string) *dev {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -219,7 +219,7 @@ func (r *running) sequenced() {
 	})
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for range 1000 {
 		if ok() {
@@ -230,4 +230,4 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Fatalf("it never came true that %s", what)
 }
 
-func tempData(t *testing.T) string { return filepath.Join(t.TempDir(), "data") }
+func tempData(t testing.TB) string { return filepath.Join(t.TempDir(), "data") }

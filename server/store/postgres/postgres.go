@@ -46,7 +46,7 @@ func Open(ctx context.Context, url string, faults sqlstore.Faults) (*sqlstore.St
 		db.Close()
 		return nil, err
 	}
-	return sqlstore.New(ctx, sqlstore.Config{Read: db, Write: db, Retry: retry, Faults: faults})
+	return sqlstore.New(ctx, sqlstore.Config{Read: db, Write: db, Retry: retry, Share: " FOR SHARE", Faults: faults})
 }
 
 // retry tells a serialization failure or a deadlock (SQLSTATE class 40).
@@ -56,7 +56,8 @@ func retry(err error) bool {
 }
 
 func migrate(ctx context.Context, db *sql.DB) error {
-	locker, err := lock.NewPostgresSessionLocker()
+	// Servers that start together try for the lock each second, for five minutes.
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300))
 	if err != nil {
 		return fmt.Errorf("locking the database: %w", err)
 	}

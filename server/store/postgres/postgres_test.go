@@ -10,8 +10,9 @@ import (
 
 func TestContract(t *testing.T) {
 	storetest.Run(t, storetest.Backend{
-		New:  func(t *testing.T) string { return pgtest.Database(t) },
-		Open: Open,
-		Raw:  func(where string) (*sql.DB, error) { return sql.Open("pgx", where) },
+		New:    func(t *testing.T) string { return pgtest.Database(t) },
+		Open:   Open,
+		Raw:    func(where string) (*sql.DB, error) { return sql.Open("pgx", where) },
+		Shared: true,
 	})
 }

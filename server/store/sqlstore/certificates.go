@@ -77,6 +77,7 @@ func (s *Store) Certificates(ctx context.Context, f CertificateFilter) (list []C
 	}
 	if f.KeyID != "" {
 		add("key_id = $%d", f.KeyID)
+		add("principal = (SELECT principal FROM public_key WHERE id = $%d)", f.KeyID)
 	}
 	if !f.ExpiresBefore.IsZero() {
 		add("not_after < $%d", micros(f.ExpiresBefore))

@@ -93,7 +93,7 @@ func deviceQuery(f device.Filter, p device.Page) (string, []any) {
 		add("d.state = ?", f.State)
 	}
 	if f.Owner != "" {
-		add("d.owner = ?", f.Owner)
+		add("d.owner = ? AND d.owner <> ''", f.Owner)
 	}
 	if f.Serial != "" {
 		add("d.serial = ? AND d.serial <> ''", f.Serial)
@@ -189,9 +189,10 @@ func (s *Store) InsertDevices(ctx context.Context, list []device.Device, placed 
 
 var errClash = errors.New("a row clashes with the inventory")
 
-// insertChunk is the number of devices in one INSERT: wide enough to be quick,
-// far below the databases' limits on parameters.
-const insertChunk = 200
+// insertChunk is the number of devices in one INSERT. SQLite's driver looks each
+// parameter up by its name among all of the statement, so that wide statements
+// cost the square of their width: 20,000 rows took 1.2 s by 200 and 0.33 s by 25.
+const insertChunk = 25
 
 // Placed names the versions of the types and zones that a placement was decided on.
 type Placed struct {
@@ -202,20 +203,39 @@ type Placed struct {
 func (p Placed) check(t *tx) error {
 	var version int64
 	for name, want := range p.Types {
-		if err := t.row(`SELECT version FROM device_type WHERE name = $1`, []any{name}, &version); err != nil {
+		if err := t.row(`SELECT version FROM device_type WHERE name = $1`+t.share, []any{name}, &version); err != nil {
 			return err
 		} else if version != want {
 			return ErrChanged
 		}
 	}
 	for name, want := range p.Zones {
-		if err := t.row(`SELECT version FROM zone WHERE name = $1`, []any{name}, &version); err != nil {
+		if err := t.row(`SELECT version FROM zone WHERE name = $1`+t.share, []any{name}, &version); err != nil {
 			return err
 		} else if version != want {
 			return ErrChanged
 		}
 	}
 	return nil
+}
+
+// createDevice adds one device if its zone still takes devices of its type and
+// its id is free; else ErrChanged.
+func createDevice(t *tx, d device.Device) error {
+	var stage device.Stage
+	var production int
+	err := t.row(`SELECT t.stage, z.production FROM device_type t, zone z WHERE t.name = $1 AND z.name = $2`+t.share, []any{d.Type, d.Zone}, &stage, &production)
+	if err == ErrNotFound || err == nil && production != 0 && stage.BeforeDeploy() {
+		return ErrChanged
+	}
+	if err != nil {
+		return err
+	}
+	n, err := insertDevices(t, []device.Device{d})
+	if err == nil && n != 1 {
+		err = ErrChanged
+	}
+	return err
 }
 
 func insertDevices(t *tx, list []device.Device) (int64, error) {

@@ -153,10 +153,8 @@ func (s *Store) Reserve(ctx context.Context, r Reservation, events ...audit.Even
 		if r.Create {
 			d := *r.Device
 			d.State = device.Registered
-			if n, err := insertDevices(t, []device.Device{d}); err != nil {
+			if err := createDevice(t, d); err != nil {
 				return err
-			} else if n != 1 {
-				return ErrChanged
 			}
 		}
 		if err := claimKey(t, r.KeyID, r.Principal); err != nil {
@@ -190,6 +188,13 @@ func claimKey(t *tx, key pki.KeyID, principal string) error {
 // (quarantined, retired) since: then nothing is issued.
 func (s *Store) Commit(ctx context.Context, serial pki.Serial, der []byte, d *device.Device, supersede []pki.Serial, at time.Time, events ...audit.Event) error {
 	return s.write(ctx, "enrol.commit", events, func(t *tx) error {
+		// The device's row first, as in ChangeDevice: two transactions that lock
+		// rows in different orders end in a deadlock.
+		if d != nil {
+			if err := setState(t, d); err != nil {
+				return err
+			}
+		}
 		if err := t.one(`UPDATE certificate SET status = 'issued', der = $1 WHERE serial = $2 AND status = 'reserved'`, der, serial.String()); err != nil {
 			return err
 		}
@@ -201,10 +206,7 @@ func (s *Store) Commit(ctx context.Context, serial pki.Serial, der []byte, d *de
 				return err
 			}
 		}
-		if d == nil {
-			return nil
-		}
-		return setState(t, d)
+		return nil
 	})
 }
 
@@ -218,10 +220,8 @@ func (s *Store) Wait(ctx context.Context, w enroll.Waiting, d *device.Device, cr
 			}
 		}
 		if create {
-			if n, err := insertDevices(t, []device.Device{*d}); err != nil {
+			if err := createDevice(t, *d); err != nil {
 				return err
-			} else if n != 1 {
-				return ErrChanged
 			}
 		} else if err := setState(t, d); err != nil {
 			return err

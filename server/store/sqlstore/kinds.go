@@ -50,6 +50,9 @@ func (s *Store) InsertZone(ctx context.Context, z device.Zone, events ...audit.E
 // deploy stands in it: ErrChanged if one does.
 func (s *Store) UpdateZone(ctx context.Context, z device.Zone, events ...audit.Event) error {
 	return s.write(ctx, "zone.update", events, func(t *tx) error {
+		if err := orderStages(t); err != nil {
+			return err
+		}
 		if err := t.one(`UPDATE zone SET description = $1, production = $2, security_level = $3, updated_at = $4, version = $5
 			WHERE name = $6 AND version = $7`,
 			z.Description, flag(z.Production), z.SecurityLevel, micros(z.UpdatedAt), z.Version, z.Name, z.Version-1); err != nil {
@@ -67,6 +70,14 @@ func (s *Store) UpdateZone(ctx context.Context, z device.Zone, events ...audit.E
 		}
 		return nil
 	})
+}
+
+// orderStages makes transactions that change what a production zone takes in wait
+// for one another: a type's step back and a zone's step into production would
+// each count the devices without seeing the other. Devices that come in are
+// ordered with both by their Share locks on the type and the zone.
+func orderStages(t *tx) error {
+	return t.one(`UPDATE meta SET value = value WHERE name = 'change_version'`)
 }
 
 const untestedQuery = `SELECT COUNT(*) FROM device d JOIN device_type t ON t.name = d.type
@@ -152,6 +163,9 @@ const productionQuery = `SELECT COUNT(*) FROM device d JOIN zone z ON z.name = d
 // ErrChanged if it has.
 func (s *Store) MoveType(ctx context.Context, dt device.Type, back bool, events ...audit.Event) error {
 	return s.write(ctx, "type.move", events, func(t *tx) error {
+		if err := orderStages(t); err != nil {
+			return err
+		}
 		if err := t.one(`UPDATE device_type SET stage = $1, updated_at = $2, version = $3 WHERE name = $4 AND version = $5`,
 			dt.Stage, micros(dt.UpdatedAt), dt.Version, dt.Name, dt.Version-1); err != nil || !back {
 			return err

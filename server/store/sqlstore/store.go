@@ -79,6 +79,9 @@ type Config struct {
 	Write  *sql.DB
 	Serial bool
 	Retry  func(error) bool
+	// Share ends a SELECT whose rows have to stay as read until the commit. It is
+	// empty where transactions run one after the other.
+	Share  string
 	Faults Faults
 }
 
@@ -92,7 +95,7 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 		}
 		s.w = w
 	} else {
-		s.w = &pooled{db: cfg.Write, retry: cfg.Retry}
+		s.w = &pooled{db: cfg.Write, retry: cfg.Retry, share: cfg.Share}
 	}
 	s.closed = func() error {
 		if cfg.Write != cfg.Read {

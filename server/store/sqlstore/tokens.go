@@ -98,10 +98,12 @@ func (s *Store) WaitingByID(ctx context.Context, id string) (enroll.Waiting, err
 // request was decided or the device moved meanwhile.
 func (s *Store) DecideWaiting(ctx context.Context, w enroll.Waiting, d *device.Device, events ...audit.Event) error {
 	return s.write(ctx, "waiting.decide", events, func(t *tx) error {
-		if err := t.one(`UPDATE waiting SET decision = $1, decided_at = $2, decided_by = $3, reason = $4 WHERE id = $5 AND decision = 'undecided'`,
-			w.Decision, micros(w.DecidedAt), w.DecidedBy, w.Reason, w.ID); err != nil || d == nil {
-			return err
+		if d != nil { // first, as in ChangeDevice
+			if err := setState(t, d); err != nil {
+				return err
+			}
 		}
-		return setState(t, d)
+		return t.one(`UPDATE waiting SET decision = $1, decided_at = $2, decided_by = $3, reason = $4 WHERE id = $5 AND decision = 'undecided'`,
+			w.Decision, micros(w.DecidedAt), w.DecidedBy, w.Reason, w.ID)
 	})
 }

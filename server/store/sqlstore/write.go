@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 )
 
 // tx is one transaction, or one savepoint of a group. It must not be used after
@@ -18,6 +19,7 @@ type tx struct {
 		QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 	}
 	prepare func(query string) (*sql.Stmt, error) // nil: the driver keeps statements itself
+	share   string                                // see Config.Share
 }
 
 // exec runs a statement and returns the number of rows it changed.
@@ -73,6 +75,7 @@ func (t *tx) all(query string, args []any, scan func(scanner) error) error {
 type pooled struct {
 	db    *sql.DB
 	retry func(error) bool
+	share string
 }
 
 const maxTries = 10
@@ -95,7 +98,7 @@ func (p *pooled) once(ctx context.Context, fn func(*tx) error) error {
 		return err
 	}
 	defer sqltx.Rollback()
-	if err := fn(&tx{ctx: ctx, conn: sqltx}); err != nil {
+	if err := fn(&tx{ctx: ctx, conn: sqltx, share: p.share}); err != nil {
 		return err
 	}
 	return sqltx.Commit()
@@ -113,11 +116,16 @@ type serial struct {
 	// Owned by the goroutine of loop:
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt
+	busy  bool // the last group had company
 }
 
 // maxGroup bounds the writes of one commit, so that the first of a group does
 // not wait long for the last.
 const maxGroup = 128
+
+// gather is how long a group stays open for more while the store is busy. A
+// write that comes alone never waits for it.
+const gather = time.Millisecond
 
 type job struct {
 	ctx  context.Context
@@ -196,40 +204,61 @@ func (s *serial) group(ctx context.Context, first *job) {
 			close(j.done)
 		}
 	}
-	if _, err := s.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+	t := &tx{ctx: context.WithoutCancel(ctx), conn: s.conn, prepare: s.prepare}
+	if _, err := t.exec("BEGIN IMMEDIATE"); err != nil {
 		finish(fmt.Errorf("beginning: %w", err))
 		return
 	}
-	for i := 0; ; {
-		s.run(ctx, group[i])
-		i++
-		if i == maxGroup {
+	var late <-chan time.Time
+	for j := first; j != nil; j = s.next(late) {
+		s.run(t, j)
+		if j != first {
+			group = append(group, j)
+		}
+		if len(group) == maxGroup {
 			break
 		}
-		select {
-		case j := <-s.jobs:
-			group = append(group, j)
-			continue
-		default:
+		if late == nil && s.busy {
+			late = time.After(gather)
 		}
-		break
 	}
-	_, err := s.conn.ExecContext(ctx, "COMMIT")
+	s.busy = len(group) > 1
+	_, err := t.exec("COMMIT")
 	if err != nil {
 		err = fmt.Errorf("committing: %w", err)
-		s.conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+		t.exec("ROLLBACK")
 	}
 	finish(err)
 }
 
+// next is the next waiting job. While the store is busy it waits for one until
+// late, so that a commit, which costs an fsync and a copy of every page touched,
+// serves more writes; else nil at once.
+func (s *serial) next(late <-chan time.Time) *job {
+	select {
+	case j := <-s.jobs:
+		return j
+	default:
+	}
+	if late == nil {
+		return nil
+	}
+	select {
+	case j := <-s.jobs:
+		return j
+	case <-late:
+		return nil
+	}
+}
+
 // run executes one write inside a savepoint of the open transaction. The
 // caller's context only stops it before it starts: a statement interrupted in
-// the middle would cost the others of the group their transaction.
-func (s *serial) run(ctx context.Context, j *job) {
+// the middle would cost the others of the group their transaction, and watching
+// a context costs the driver a goroutine for each statement.
+func (s *serial) run(t *tx, j *job) {
 	if j.err = j.ctx.Err(); j.err != nil {
 		return
 	}
-	t := &tx{ctx: ctx, conn: s.conn, prepare: s.prepare}
 	if _, j.err = t.exec("SAVEPOINT w"); j.err != nil {
 		return
 	}

@@ -37,12 +37,9 @@ func tables() (names []string) {
 // alone.
 func (w *world) dump() []byte {
 	w.Helper()
-	db, err := w.b.Raw(w.where)
-	w.ok(err)
-	defer db.Close()
 	var out bytes.Buffer
 	for _, table := range tables() {
-		rows, err := db.QueryContext(w.Context(), "SELECT * FROM "+table)
+		rows, err := w.raw.QueryContext(w.Context(), "SELECT * FROM "+table)
 		w.ok(err)
 		columns, err := rows.Columns()
 		w.ok(err)
@@ -98,7 +95,7 @@ func difference(before, after []byte) string {
 	return out.String()
 }
 
-// waitingEvents decodes the outbox.
+// outboxEvents decodes the outbox.
 func (w *world) outboxEvents() (list []audit.Event) {
 	w.Helper()
 	rows, err := w.OutboxRows(w.Context(), 1<<20)

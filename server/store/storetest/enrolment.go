@@ -85,7 +85,9 @@ func testIssue(w *world) {
 	w.ok(err)
 	w.same("found under another CA", found, false)
 	d.Version = 3
-	w.refused(func() error { return w.Commit(ctx, r.Serial, []byte{3}, &d, nil, start, w.event("certificate.issued", "certificate", "again")) })
+	w.refused(func() error {
+		return w.Commit(ctx, r.Serial, []byte{3}, &d, nil, start, w.event("certificate.issued", "certificate", "again"))
+	})
 	tok, err := w.Token(ctx, "t1")
 	w.ok(err)
 	w.same("uses of the token", tok.Used, 1)
@@ -121,7 +123,9 @@ func testAbandon(w *world) {
 	got, err = w.WaitingByID(ctx, wait.ID)
 	w.ok(err)
 	w.same("the approval, given back", got.Decision, enroll.Approved)
-	w.refused(func() error { return w.Abandon(ctx, stale[0], w.event("certificate.abandoned", "certificate", "again")) })
+	w.refused(func() error {
+		return w.Abandon(ctx, stale[0], w.event("certificate.abandoned", "certificate", "again"))
+	})
 	enrolled := w.moved(pending, device.Enrolled)
 	w.refused(func() error {
 		return w.Commit(ctx, r.Serial, []byte("der"), &enrolled, nil, start, w.event("certificate.issued", "certificate", "late"))
@@ -206,6 +210,27 @@ func testQuarantinedMeanwhile(w *world) {
 	w.ok(err)
 	w.same("the earlier certificate", c.Status, enroll.Held)
 	w.same("the device", w.device("d1").State, device.Quarantined)
+
+	// Both at once: one of them, and a quarantined device holds nothing issued.
+	for i := range 15 {
+		id := device.ID(fmt.Sprint("race", i))
+		w.add(thing(id))
+		d, old := w.issue(id)
+		r := w.reservation(&d)
+		w.ok(w.Reserve(ctx, r))
+		errs := all(2, func(n int) error {
+			if n == i%2 {
+				next := w.moved(d, device.Enrolled)
+				return w.Commit(ctx, r.Serial, []byte("der"), &next, []pki.Serial{old.Serial}, start)
+			}
+			_, err := w.ChangeDevice(ctx, w.moved(d, device.Quarantined), principal(id), device.Quarantine, 0, start)
+			return err
+		})
+		w.same("winners of commit and quarantine", w.won(errs), 1)
+		issued, err := w.Certificates(ctx, sqlstore.CertificateFilter{Principal: principal(id), Status: "issued", Limit: 10})
+		w.ok(err)
+		w.same("the device keeps an issued certificate", len(issued) == 1, w.device(id).State == device.Enrolled)
+	}
 }
 
 func testSupersede(w *world) {

@@ -90,9 +90,10 @@ func testMoves(w *world) {
 		w.ok(err)
 		w.same(what+"revoked or held", len(revoked) == 2, c.issued != enroll.Issued)
 	}
+	w.add(thing("still"))
 	w.unchanged(func() {
-		d := w.moved(w.device("d1"), device.Active)
-		if _, err := w.ChangeDevice(ctx, d, principal("d1"), device.Activate, 0, start, w.event("device.changed", "device", "d1")); err == nil {
+		d := w.moved(w.device("still"), device.Active)
+		if _, err := w.ChangeDevice(ctx, d, principal("still"), device.Activate, 0, start, w.event("device.changed", "device", "still")); err == nil {
 			w.Fatal("a move that is no operator's was made")
 		}
 	})

@@ -28,14 +28,65 @@ import (
 
 // Backend is a kind of database.
 type Backend struct {
-	// New makes an empty database for a test and returns where it is.
+	// New makes an empty database and returns where it is; it lasts until t ends.
 	New func(t *testing.T) string
 	// Open opens and migrates the database at a place, any number of times, in
 	// any number of processes.
 	Open func(ctx context.Context, where string, faults sqlstore.Faults) (*sqlstore.Store, error)
-	// Raw opens it beside the store, for looking at rows. The database/sql driver
-	// is loaded by the package under test.
+	// Raw opens it beside the store, for looking at rows and deleting them.
 	Raw func(where string) (*sql.DB, error)
+	// Shared tells that several servers may use, and start on, one database.
+	Shared bool
+
+	places *places
+}
+
+// places are the databases of one Run. Making one takes longer than most tests,
+// so those that a test left at rest are emptied and used again.
+type places struct {
+	run  *testing.T
+	free []string
+}
+
+// place gives a test an empty database; Open may still have to migrate it.
+// It goes back to the others when the test ends, unless keep says otherwise.
+func (b Backend) place(t *testing.T, keep bool) string {
+	t.Helper()
+	p := b.places
+	if keep || len(p.free) == 0 {
+		where := b.New(p.run)
+		if !keep {
+			t.Cleanup(func() { p.free = append(p.free, where) })
+		}
+		return where
+	}
+	where := p.free[len(p.free)-1]
+	p.free = p.free[:len(p.free)-1]
+	t.Cleanup(func() { p.free = append(p.free, where) })
+	if err := b.empty(where); err != nil {
+		t.Fatalf("emptying a database: %v", err)
+	}
+	return where
+}
+
+// empty brings a database back to where the migrations left it.
+func (b Backend) empty(where string) error {
+	db, err := b.Raw(where)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	for _, table := range slices.Backward(tables()) { // references come after what they refer to
+		statement := "DELETE FROM " + table
+		if table == "meta" {
+			statement = "DELETE FROM meta WHERE name <> 'change_version'"
+		}
+		if _, err := db.Exec(statement); err != nil {
+			return err
+		}
+	}
+	_, err = db.Exec("UPDATE meta SET value = '0'")
+	return err
 }
 
 // Run runs the contract on a kind of database.
@@ -43,6 +94,7 @@ func Run(t *testing.T, b Backend) {
 	if crashWriter(t, b) {
 		return
 	}
+	b.places = &places{run: t}
 	for _, part := range []struct {
 		name string
 		run  func(*testing.T, Backend)
@@ -62,6 +114,7 @@ type world struct {
 	b     Backend
 	where string
 	*sqlstore.Store
+	raw   *sql.DB
 	mu    sync.Mutex
 	count int // names and keys given out; guarded by mu
 }
@@ -73,7 +126,16 @@ var start = time.Date(2026, 3, 1, 12, 0, 0, 123456000, time.UTC)
 // begin makes an empty database and opens it.
 func begin(t *testing.T, b Backend) *world {
 	t.Helper()
-	return enter(t, b, b.New(t), sqlstore.Faults{})
+	return enter(t, b, b.place(t, false), sqlstore.Faults{})
+}
+
+// rough is settled on a database that no other test uses: transactions may be
+// under way in it when the test ends.
+func rough(t *testing.T, b Backend) *world {
+	t.Helper()
+	w := enter(t, b, b.place(t, true), sqlstore.Faults{})
+	w.settle()
+	return w
 }
 
 // enter opens an existing database; it is closed when the test ends.
@@ -84,7 +146,12 @@ func enter(t *testing.T, b Backend, where string, faults sqlstore.Faults) *world
 		t.Fatalf("opening the database: %v", err)
 	}
 	t.Cleanup(func() { s.Close() })
-	return &world{T: t, b: b, where: where, Store: s}
+	raw, err := b.Raw(where)
+	if err != nil {
+		t.Fatalf("opening the database: %v", err)
+	}
+	t.Cleanup(func() { raw.Close() })
+	return &world{T: t, b: b, where: where, Store: s, raw: raw}
 }
 
 // settled is begin with the zones "lab" and "plant" and the types "meter" and

@@ -52,7 +52,9 @@ func testTokenFields(w *world) {
 	r := w.reservation(&d)
 	r.Create, r.TokenID = true, "t1"
 	w.refused(func() error { return w.Reserve(ctx, r, w.event("certificate.reserved", "certificate", "x")) })
-	w.refused(func() error { return w.Wait(ctx, request(w, "d9"), &d, true, "t1", w.event("enrolment.waiting", "device", "d9")) })
+	w.refused(func() error {
+		return w.Wait(ctx, request(w, "d9"), &d, true, "t1", w.event("enrolment.waiting", "device", "d9"))
+	})
 }
 
 // testQuota lets 50 requests use a token at once, by Reserve and by Wait: as

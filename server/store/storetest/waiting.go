@@ -38,9 +38,15 @@ func testWaiting(t *testing.T, b Backend) {
 
 	// A device waits for one decision at a time, and only at its version.
 	again := w.moved(d2, device.Pending)
-	w.refused(func() error { return w.Wait(ctx, request(w, "d2"), &again, false, "", w.event("enrolment.waiting", "device", "d2")) })
-	w.refused(func() error { return w.Wait(ctx, request(w, "d2"), &d2, false, "", w.event("enrolment.waiting", "device", "d2")) })
-	w.refused(func() error { return w.Wait(ctx, request(w, "d2"), &d2, true, "", w.event("enrolment.waiting", "device", "d2")) })
+	w.refused(func() error {
+		return w.Wait(ctx, request(w, "d2"), &again, false, "", w.event("enrolment.waiting", "device", "d2"))
+	})
+	w.refused(func() error {
+		return w.Wait(ctx, request(w, "d2"), &d2, false, "", w.event("enrolment.waiting", "device", "d2"))
+	})
+	w.refused(func() error {
+		return w.Wait(ctx, request(w, "d2"), &d2, true, "", w.event("enrolment.waiting", "device", "d2"))
+	})
 
 	// Of several deciders one wins, with the device's state.
 	rejected := w.moved(d1, device.Registered)
@@ -66,7 +72,9 @@ func testWaiting(t *testing.T, b Backend) {
 	// A decision with a device that moved on is refused whole.
 	early.Decision = enroll.Rejected
 	stale := d2
-	w.refused(func() error { return w.DecideWaiting(ctx, early, &stale, w.event("enrolment.rejected", "device", "d2")) })
+	w.refused(func() error {
+		return w.DecideWaiting(ctx, early, &stale, w.event("enrolment.rejected", "device", "d2"))
+	})
 
 	// The facts of a manual type show the request and how many wait.
 	manual := kind("meter")

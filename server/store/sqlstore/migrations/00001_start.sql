@@ -76,7 +76,7 @@ CREATE INDEX device_serial_alone ON device (serial, id) WHERE serial <> '';
 CREATE INDEX device_type_id ON device (type, id);
 CREATE INDEX device_zone_id ON device (zone, id);
 CREATE INDEX device_state_id ON device (state, id);
-CREATE INDEX device_owner_id ON device (owner, id);
+CREATE INDEX device_owner_id ON device (owner, id) WHERE owner <> '';
 CREATE INDEX device_type_state ON device (type, state, id);
 CREATE INDEX device_zone_state ON device (zone, state, id);
 CREATE INDEX device_zone_type ON device (zone, type, id);
@@ -165,10 +165,12 @@ CREATE TABLE certificate (
     der         BYTEA
 );
 CREATE INDEX certificate_principal ON certificate (principal, not_after);
-CREATE INDEX certificate_expiry ON certificate (status, not_after, serial);
+-- Indexes of times grow at one end and cost little; one of keys would not, so a
+-- key's certificates are found through its holder.
+CREATE INDEX certificate_expiry ON certificate (not_after);
+CREATE INDEX certificate_revoked ON certificate (ca_id, not_after) WHERE status IN ('revoked', 'held');
 CREATE INDEX certificate_reserved ON certificate (reserved_at) WHERE status = 'reserved';
 CREATE INDEX certificate_newest ON certificate (reserved_at, serial);
-CREATE INDEX certificate_key ON certificate (key_id);
 
 CREATE TABLE api_token (
     id         TEXT PRIMARY KEY,
