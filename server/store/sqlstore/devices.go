@@ -117,7 +117,7 @@ func deviceQuery(f device.Filter, p device.Page) (string, []any) {
 	if p.After != "" {
 		add(key+" > ?", p.After)
 	}
-	query := `SELECT ` + prefixed(deviceColumns) + ` FROM ` + from
+	query := `SELECT ` + prefixedBy("d", deviceColumns) + ` FROM ` + from
 	if len(where) > 0 {
 		query += ` WHERE ` + strings.Join(where, " AND ")
 	}
@@ -125,7 +125,10 @@ func deviceQuery(f device.Filter, p device.Page) (string, []any) {
 	return query + fmt.Sprintf(` ORDER BY %s LIMIT $%d`, key, len(args)), args
 }
 
-func prefixed(columns string) string { return "d." + strings.ReplaceAll(columns, ", ", ", d.") }
+// prefixedBy puts a table's alias before each column of a list.
+func prefixedBy(alias, columns string) string {
+	return alias + "." + strings.ReplaceAll(columns, ", ", ", "+alias+".")
+}
 
 // DeviceBySerial finds the device of a type with a manufacturer's serial number.
 func (s *Store) DeviceBySerial(ctx context.Context, t device.TypeName, serial string) (device.Device, error) {

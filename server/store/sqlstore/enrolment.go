@@ -22,7 +22,8 @@ type EnrolQuery struct {
 }
 
 // EnrolFacts reads what enroll.Decide and enroll.DecideRenewal need, except
-// MaxLive. What does not exist stays nil.
+// MaxLive. What does not exist stays nil, and without a type nothing else is read
+// of where it would stand: there is nothing to decide then.
 func (s *Store) EnrolFacts(ctx context.Context, q EnrolQuery) (*enroll.Facts, error) {
 	f := &enroll.Facts{}
 	if q.TokenID != "" {
@@ -47,25 +48,49 @@ func (s *Store) EnrolFacts(ctx context.Context, q EnrolQuery) (*enroll.Facts, er
 	if q.Type == "" && f.Device != nil {
 		q.Type = f.Device.Type
 	}
-	dt, err := s.Type(ctx, q.Type)
-	if err := optional(&f.Type, dt, err); err != nil {
-		return nil, err
-	}
 	zone := device.ZoneName("")
 	if f.Device != nil {
 		zone = f.Device.Zone
 	} else if f.Token != nil {
 		zone = f.Token.Zone
 	}
-	z, err := s.Zone(ctx, zone)
-	if err := optional(&f.Zone, z, err); err != nil {
-		return nil, err
-	}
-	if err := s.row(ctx, `SELECT principal FROM public_key WHERE id = $1`, []any{q.KeyID.String()}, &f.KeyOwner); err != nil && err != ErrNotFound {
+	if err := s.placeFacts(ctx, f, q.Type, zone, q.KeyID); err != nil {
 		return nil, err
 	}
 	return f, s.deviceFacts(ctx, f)
 }
+
+// placeFacts reads type, zone and the key's owner in one query: each costs as
+// much as the rest of it.
+func (s *Store) placeFacts(ctx context.Context, f *enroll.Facts, name device.TypeName, zone device.ZoneName, key pki.KeyID) error {
+	st, err := s.stmt(ctx, `SELECT COALESCE(z.name, ''), COALESCE(z.description, ''), COALESCE(z.production, 0), COALESCE(z.security_level, 0),
+		COALESCE(z.created_at, 0), COALESCE(z.updated_at, 0), COALESCE(z.version, 0), COALESCE(k.principal, ''), `+prefixedBy("t", typeColumns)+`
+		FROM device_type t LEFT JOIN zone z ON z.name = $1 LEFT JOIN public_key k ON k.id = $2 WHERE t.name = $3`)
+	if err != nil {
+		return err
+	}
+	var z device.Zone
+	var created, updated int64
+	var production int
+	t, err := scanType(ahead{st.QueryRowContext(ctx, zone, key.String(), name),
+		[]any{&z.Name, &z.Description, &production, &z.SecurityLevel, &created, &updated, &z.Version, &f.KeyOwner}})
+	if err := optional(&f.Type, t, err); err != nil || f.Type == nil {
+		return err
+	}
+	if z.Name != "" {
+		z.Production, z.CreatedAt, z.UpdatedAt = production != 0, fromMicros(created), fromMicros(updated)
+		f.Zone = &z
+	}
+	return nil
+}
+
+// ahead scans further columns before those of an inner scan.
+type ahead struct {
+	scanner
+	first []any
+}
+
+func (a ahead) Scan(dest ...any) error { return a.scanner.Scan(append(a.first, dest...)...) }
 
 func optional[T any](to **T, value T, err error) error {
 	if errors.Is(err, ErrNotFound) {

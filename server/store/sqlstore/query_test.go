@@ -79,7 +79,7 @@ func TestDeviceQuery(t *testing.T) {
 }
 
 func TestDeviceQueryText(t *testing.T) {
-	columns := prefixed(deviceColumns)
+	columns := prefixedBy("d", deviceColumns)
 	for _, c := range []struct {
 		f    device.Filter
 		p    device.Page

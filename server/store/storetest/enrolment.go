@@ -166,7 +166,7 @@ func testKeys(w *world) {
 	})
 	w.same("owners of one key", w.won(errs), 1)
 	w.same("events of them", w.events("certificate.reserved"), 1)
-	f, err := w.EnrolFacts(ctx, sqlstore.EnrolQuery{KeyID: key})
+	f, err := w.EnrolFacts(ctx, sqlstore.EnrolQuery{Type: "meter", KeyID: key})
 	w.ok(err)
 	var owner device.ID
 	for i, err := range errs {
