@@ -145,7 +145,6 @@ func TestRunning(t *testing.T) {
 }
 
 type faultyTiles struct {
-	*tileStore
 	data []byte
 	err  error
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -18,7 +20,7 @@ import (
 const rounds = 3
 
 // most bounds the requests prepared for a row, per second of it.
-const most = 5000
+const most = 3000
 
 // row is one line of the table: a server, and what is asked of it.
 type row struct {
@@ -37,10 +39,13 @@ func clientTLS(roots *x509.CertPool) *tls.Config {
 // enrol measures enrolments per second, side by side.
 func (b *bench) enrol(ctx context.Context) (string, error) {
 	step, err := b.startStepCA(ctx)
-	if err != nil {
+	if errors.Is(err, errNoPeer) {
+		fmt.Fprintln(os.Stderr, "bench: measuring without step-ca:", err)
+	} else if err != nil {
 		return "", err
+	} else {
+		defer step.stop()
 	}
-	defer step.stop()
 	sqlite, err := b.enrolee(ctx, "SQLite", "")
 	if err != nil {
 		return "", err
@@ -71,8 +76,15 @@ func (b *bench) enrol(ctx context.Context) (string, error) {
 			return "", err
 		}
 		rows = append(rows, more...)
+		if b.brief {
+			break
+		}
 	}
-	return enrolTable(rows, step.version, b.conns), nil
+	peer := "none on this machine"
+	if step != nil {
+		peer = step.version
+	}
+	return enrolTable(rows, peer, b.conns), nil
 }
 
 // takeTurns runs the rows of a group one after the other, several times.
@@ -86,6 +98,11 @@ func (b *bench) takeTurns(ctx context.Context, rows []*row) error {
 			r.sum.add(o)
 			r.cpu += server
 			r.own += own
+		}
+	}
+	for _, r := range rows {
+		if r.sum.done == 0 {
+			return fmt.Errorf("%s, %s: there was nothing to send", r.server, r.what)
 		}
 	}
 	return nil
@@ -175,6 +192,9 @@ func (b *bench) both(ctx context.Context, step *stepCA, servers []*enrolee, what
 		}
 		rows = append(rows, r)
 	}
+	if step == nil {
+		return rows, nil
+	}
 	r, list, err := step.row(b, what, fresh)
 	if step.load == nil {
 		step.enrolled, step.load = list, r.load
@@ -200,6 +220,9 @@ func (b *bench) renewals(_ context.Context, step *stepCA, servers []*enrolee) (r
 			return nil, err
 		}
 		rows = append(rows, &row{server: e.name, what: what, load: l, pids: e.pids, settle: func() error { return e.settle(context.Background()) }})
+	}
+	if step == nil {
+		return rows, nil
 	}
 	l := &load{address: step.address, tls: step.tls(), fresh: true, conns: b.conns, want: 201}
 	err = l.renew(step.enrolled, step.load.bodies, stepIdentity, func(applicant) []byte { return post("/1.0/renew", "", nil) })

@@ -32,6 +32,8 @@ type bench struct {
 	conns    int
 	devices  int
 	postgres bool
+	sqlite   bool   // of devices
+	brief    bool   // only the first rows of enrol
 	doc      string // file to write the section into, or empty
 }
 
@@ -59,6 +61,8 @@ func run() error {
 	f.IntVar(&b.conns, "conns", 32, "connections of the load")
 	f.IntVar(&b.devices, "devices", 1_000_000, "devices of the inventory that is listed")
 	f.BoolVar(&b.postgres, "postgres", true, "measure on PostgreSQL too (needs Debian's package postgresql)")
+	f.BoolVar(&b.sqlite, "sqlite", true, "devices: measure on SQLite")
+	f.BoolVar(&b.brief, "brief", false, "enrol: only over standing connections, to compare two binaries quickly")
 	write := f.Bool("write", true, "replace the measurement's section of docs/performance.md")
 	f.Usage = func() {
 		fmt.Fprintln(f.Output(), "usage: go run ./bench [flags] [enrol|ocsp|audit|devices|start ...]   (default: all)")

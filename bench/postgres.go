@@ -16,8 +16,8 @@ import (
 	"github.com/holdfast-iot/holdfast/internal/pgtest"
 )
 
-// postgres is a PostgreSQL of this run's own that waits for the disk at each commit.
-type postgres struct {
+// cluster is a PostgreSQL of this run's own that waits for the disk at each commit.
+type cluster struct {
 	testing.TB // for the methods that pgtest does not call
 	cleanups   []func()
 	url        string
@@ -28,22 +28,22 @@ type postgres struct {
 type refused struct{ error }
 
 // The part of testing.TB that pgtest needs outside a test.
-func (p *postgres) Helper()          {}
-func (p *postgres) Cleanup(f func()) { p.cleanups = append(p.cleanups, f) }
-func (p *postgres) Errorf(format string, a ...any) {
+func (p *cluster) Helper()          {}
+func (p *cluster) Cleanup(f func()) { p.cleanups = append(p.cleanups, f) }
+func (p *cluster) Errorf(format string, a ...any) {
 	fmt.Fprintf(os.Stderr, "bench: "+format+"\n", a...)
 }
-func (p *postgres) Fatalf(format string, a ...any) { panic(refused{fmt.Errorf(format, a...)}) }
-func (p *postgres) Fatal(a ...any)                 { panic(refused{errors.New(fmt.Sprint(a...))}) }
-func (p *postgres) Context() context.Context       { return context.Background() }
+func (p *cluster) Fatalf(format string, a ...any) { panic(refused{fmt.Errorf(format, a...)}) }
+func (p *cluster) Fatal(a ...any)                 { panic(refused{errors.New(fmt.Sprint(a...))}) }
+func (p *cluster) Context() context.Context       { return context.Background() }
 
-func startPostgres() (p *postgres, err error) {
+func startPostgres() (p *cluster, err error) {
 	defer func() {
 		if r, ok := recover().(refused); ok {
 			p, err = nil, r.error
 		}
 	}()
-	p = &postgres{}
+	p = &cluster{}
 	p.url = pgtest.DurableDatabase(p)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -60,10 +60,10 @@ func startPostgres() (p *postgres, err error) {
 	return p, err
 }
 
-func (p *postgres) database() string { return p.url }
+func (p *cluster) database() string { return p.url }
 
 // exec runs one statement, such as ANALYZE.
-func (p *postgres) exec(ctx context.Context, statement string) error {
+func (p *cluster) exec(ctx context.Context, statement string) error {
 	conn, err := pgx.Connect(ctx, p.url)
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func (p *postgres) exec(ctx context.Context, statement string) error {
 }
 
 // pids are the processes of the database server that run now.
-func (p *postgres) pids() []int {
+func (p *cluster) pids() []int {
 	list := []int{p.postmaster}
 	found, _ := filepath.Glob("/proc/[0-9]*/status")
 	for _, path := range found {
@@ -86,7 +86,7 @@ func (p *postgres) pids() []int {
 	return list
 }
 
-func (p *postgres) close() {
+func (p *cluster) close() {
 	for i := len(p.cleanups) - 1; i >= 0; i-- {
 		p.cleanups[i]()
 	}

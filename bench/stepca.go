@@ -9,9 +9,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"debug/buildinfo"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -39,6 +41,9 @@ type stepCA struct {
 	load     *load // whose answers enrolled belongs to
 }
 
+// errNoPeer says that there is no step-ca to measure beside.
+var errNoPeer = errors.New("there is no step-ca")
+
 // findStepCA returns the binary: the one asked for, one in PATH, or one built once into the user's cache folder, outside
 // this module, whose dependencies it must not join.
 func (b *bench) findStepCA(ctx context.Context) (string, error) {
@@ -61,7 +66,7 @@ func (b *bench) findStepCA(ctx context.Context) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", "install", "github.com/smallstep/certificates/cmd/step-ca@"+stepVersion)
 	cmd.Dir, cmd.Env = b.dir, append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off", "GOBIN="+bin)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building step-ca (name a binary with -step-ca): %w\n%s", err, tail(out, 1000))
+		return "", fmt.Errorf("%w: building it: %v (name a binary with -step-ca)\n%s", errNoPeer, err, tail(out, 1000))
 	}
 	return path, nil
 }
@@ -81,6 +86,9 @@ func (b *bench) startStepCA(ctx context.Context) (*stepCA, error) {
 		return nil, err
 	}
 	s.version, _, _ = strings.Cut(strings.TrimSpace(string(said)), "\n")
+	if info, err := buildinfo.ReadFile(bin); err == nil { // "go install" leaves the program itself without its version
+		s.version = "step-ca " + info.Main.Version + " (" + info.GoVersion + "; it calls itself " + s.version + ")"
+	}
 	if s.process, err = launch(dir+".log", []string{"STEPPATH=" + dir}, bin, filepath.Join(dir, "ca.json")); err != nil {
 		return nil, err
 	}

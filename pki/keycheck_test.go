@@ -115,7 +115,7 @@ func TestCheckKeyECDSA(t *testing.T) {
 			k := knownECDSA(t, curve, private)
 			_, err := CheckKey(k)
 			wantCode(t, fmt.Sprintf("%s private key %d", curve.Params().Name, private), CodeWeakKey, err)
-			_, err = CheckKey(&ecdsa.PublicKey{Curve: curve, X: k.X, Y: new(big.Int).Sub(curve.Params().P, k.Y)})
+			_, err = CheckKey(negative(t, k))
 			wantCode(t, "its negative", CodeWeakKey, err)
 		}
 		if _, err := CheckKey(knownECDSA(t, curve, 17_000_017)); err != nil {
@@ -206,4 +206,21 @@ func TestKeyAlg(t *testing.T) {
 	if _, err := KeyIDOf("text"); err == nil {
 		t.Error("a text has a key identifier")
 	}
+}
+
+// negative is the point with the other square root as its y.
+func negative(t *testing.T, k *ecdsa.PublicKey) *ecdsa.PublicKey {
+	t.Helper()
+	point, err := k.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	half := (len(point) - 1) / 2
+	y := new(big.Int).SetBytes(point[1+half:])
+	y.Sub(k.Curve.Params().P, y).FillBytes(point[1+half:])
+	n, err := ecdsa.ParseUncompressedPublicKey(k.Curve, point)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

@@ -170,7 +170,7 @@ func (l *auditLog) finish(mine bool) {
 	}
 	l.drain(ctx)
 	l.remember()
-	if err := l.s.store.ReleaseLease(ctx, sqlstore.LeaseSequencer, l.s.node); err != nil {
+	if err := l.s.store.ReleaseLease(ctx, sqlstore.LeaseSequencer, l.s.holder); err != nil {
 		l.s.log.Warn("releasing the sequencer's lease", "err", err)
 	}
 }
@@ -178,7 +178,7 @@ func (l *auditLog) finish(mine bool) {
 // acquire takes or renews the lease; a new holder reads where the log stands.
 func (l *auditLog) acquire(ctx context.Context) bool {
 	now := l.s.now()
-	mine, err := l.s.store.AcquireLease(ctx, sqlstore.LeaseSequencer, l.s.node, now, now.Add(leaseTime))
+	mine, err := l.s.store.AcquireLease(ctx, sqlstore.LeaseSequencer, l.s.holder, now, now.Add(leaseTime))
 	if err != nil {
 		if ctx.Err() == nil {
 			l.s.log.Warn("acquiring the sequencer's lease", "err", err)
@@ -271,7 +271,7 @@ func (l *auditLog) step(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	now := l.s.now()
-	b := sqlstore.Batch{Holder: l.s.node, Now: now, Size: l.size, Rows: rows, Tiles: grown.Tiles, Signed: signed, Forget: l.forgettable(now)}
+	b := sqlstore.Batch{Holder: l.s.holder, Now: now, Size: l.size, Rows: rows, Tiles: grown.Tiles, Signed: signed, Forget: l.forgettable(now)}
 	if err := l.s.store.Sequence(ctx, b); err != nil {
 		return 0, err
 	}

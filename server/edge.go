@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/holdfast-iot/holdfast/access"
 	"github.com/holdfast-iot/holdfast/audit"
@@ -42,6 +43,9 @@ var estStatus = map[refusal.Kind]struct {
 	refusal.Unavailable:     {http.StatusServiceUnavailable, "Not available"},
 }
 
+// retryAfter is when a device should try again what could not be done now.
+const retryAfter = 30 * time.Second
+
 // estProblem renders a refusal for a device; other errors stay hidden.
 func estProblem(err error) error {
 	r := refusal.As(err)
@@ -49,7 +53,11 @@ func estProblem(err error) error {
 		return err
 	}
 	m := estStatus[r.Kind]
-	return &est.Problem{Status: m.status, Code: r.Code, Title: m.title, Detail: r.Detail, Fix: r.Fix}
+	p := &est.Problem{Status: m.status, Code: r.Code, Title: m.title, Detail: r.Detail, Fix: r.Fix}
+	if r.Kind == refusal.Unavailable || r.Kind == refusal.TooMany {
+		p.RetryAfter = retryAfter
+	}
+	return p
 }
 
 // sourceOf is the address that a request came from: the connection's, or behind

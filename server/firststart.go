@@ -75,12 +75,12 @@ func (s *Server) takeTurn(ctx context.Context, name string) (release func(), err
 	defer cancel()
 	for {
 		now := s.now()
-		got, err := s.store.AcquireLease(ctx, name, s.node, now, now.Add(length))
+		got, err := s.store.AcquireLease(ctx, name, s.holder, now, now.Add(length))
 		if err != nil {
 			return nil, err
 		}
 		if got {
-			return func() { s.store.ReleaseLease(context.WithoutCancel(ctx), name, s.node) }, nil
+			return func() { s.store.ReleaseLease(context.WithoutCancel(ctx), name, s.holder) }, nil
 		}
 		select {
 		case <-ctx.Done():

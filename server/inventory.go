@@ -171,13 +171,13 @@ func (s *Server) Device(ctx context.Context, id device.ID) (device.Device, error
 	return d, missing(err, "device", string(id))
 }
 
-// Devices lists devices by id.
-func (s *Server) Devices(ctx context.Context, f device.Filter, p device.Page) ([]device.Device, error) {
+// Devices lists devices by id; see adminapi.Devices for what a page may lack.
+func (s *Server) Devices(ctx context.Context, f device.Filter, p device.Page) ([]device.Device, device.ID, error) {
 	if err := f.Validate(); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if p.Limit < 1 || p.Limit > device.MaxPage {
-		return nil, invalid("bad-limit", "use 1 to 1000", "the page length %d is out of range", p.Limit)
+		return nil, "", invalid("bad-limit", "use 1 to 1000", "the page length %d is out of range", p.Limit)
 	}
 	return s.store.Devices(ctx, f, p)
 }

@@ -56,7 +56,10 @@ func (s *Server) issue(ctx context.Context, i issuance) (leaf *x509.Certificate,
 		return nil, nil, err
 	}
 	der, err := is.sign.Issue(rand.Reader, t)
-	if err == nil {
+	if err != nil {
+		s.log.Error("signing with the issuing key", "key", is.row.KeyName, "err", err)
+		err = refusal.New(refusal.Unavailable, "signing-failed", "try again later; the server's log says why", "the issuing key cannot be used right now")
+	} else {
 		err = s.commit(ctx, &i, r, der)
 	}
 	if err != nil {

@@ -33,7 +33,7 @@ type Ready struct {
 }
 
 // drainTime bounds the end of requests under way after the stop was asked for.
-const drainTime = 8 * time.Second
+const drainTime = 6 * time.Second
 
 // Run listens, serves until ctx ends, drains and closes everything. ready is
 // called once when all listeners serve. A Server runs once.

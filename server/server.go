@@ -47,6 +47,7 @@ type Server struct {
 	keys    keystore.Store // issuing keys
 	logKeys keystore.Store // the audit log's key
 	node    string         // unique among running processes
+	holder  string         // of leases: what a process holds, its successor may take
 	started time.Time
 
 	authority atomic.Pointer[authority]
@@ -84,6 +85,11 @@ func NewWith(cfg config.Config, log *slog.Logger, opt Options) (_ *Server, err e
 		opt.Now = time.Now
 	}
 	s := &Server{cfg: cfg, log: log, now: opt.Now, node: cfg.Node + "-" + uuid.NewString()[:8], started: opt.Now(), story: opt.Story, crlWake: make(chan struct{}, 1)}
+	// On an embedded database the lock of the data folder proves that a process
+	// before this one is gone: its leases are this one's.
+	if s.holder = s.node; cfg.Database.Empty() {
+		s.holder = "embedded"
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close(context.Background()))

@@ -51,7 +51,7 @@ func (s *Server) sendSyslog(ctx context.Context) error {
 		case <-tick.C:
 		}
 		now := s.now()
-		if mine, err := s.store.AcquireLease(ctx, syslogLease, s.node, now, now.Add(leaseTime)); err != nil || !mine {
+		if mine, err := s.store.AcquireLease(ctx, syslogLease, s.holder, now, now.Add(leaseTime)); err != nil || !mine {
 			continue
 		}
 		if conn, err = s.syslogBatch(ctx, conn, conf); err != nil && ctx.Err() == nil {

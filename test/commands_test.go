@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,9 +19,9 @@ import (
 // commands are what the scripts know beside testscript's own.
 //
 //	serve NAME [flags]        start `holdfast up` on the folder NAME and wait until it is ready
-//	stop NAME                 SIGTERM: it must end in 10 s with code 0 and take ready.json away
+//	down NAME                 SIGTERM: it must end in 10 s with code 0 and take ready.json away
 //	kill9 NAME                kill -9
-//	log NAME                  print the server's log, for stdout
+//	logged NAME WORDS         wait until the server's log has the words
 //	json FILE PATH VAR        set VAR to what PATH (a.0.b) leads to; FILE may be stdout
 //	key FILE [ALGORITHM]      make a key with openssl: P-256 (default), P-384, Ed25519 or RSA:BITS
 //	csr FILE KEY NAME [args]  write a request for NAME with openssl, in base64
@@ -29,10 +30,11 @@ import (
 //	certs FILE PREFIX         unpack an EST answer into PREFIX.pem and PREFIX-ca.pem; sets PREFIX_SERIAL
 //	ocsp WORD CERT ISSUER …   ask with openssl until the answer is WORD
 //	until SECONDS cmd args…   run a program until it succeeds
+//	short VAR                 make a folder whose path leaves room for a unix socket's name
 //	rewrite FILE OUT HOW N    change, remove, repeat or swap line N
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	"serve": cmdServe, "stop": cmdStop, "kill9": cmdKill, "log": cmdLog, "json": cmdJSON, "key": cmdKey, "csr": cmdCSR,
-	"est": cmdEST, "status": cmdStatus, "certs": cmdCerts, "ocsp": cmdOCSP, "until": cmdUntil, "rewrite": cmdRewrite,
+	"serve": cmdServe, "down": cmdDown, "kill9": cmdKill, "logged": cmdLogged, "json": cmdJSON, "key": cmdKey, "csr": cmdCSR,
+	"est": cmdEST, "status": cmdStatus, "certs": cmdCerts, "ocsp": cmdOCSP, "until": cmdUntil, "rewrite": cmdRewrite, "short": cmdShort,
 }
 
 type serversKey struct{}
@@ -91,8 +93,8 @@ func running(ts *testscript.TestScript, name string) *process {
 	return p
 }
 
-func cmdStop(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, len(args) == 1, "stop NAME")
+func cmdDown(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) == 1, "down NAME")
 	ts.Check(running(ts, args[0]).stop())
 }
 
@@ -101,9 +103,14 @@ func cmdKill(ts *testscript.TestScript, neg bool, args []string) {
 	running(ts, args[0]).kill()
 }
 
-func cmdLog(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, len(args) == 1 && servers(ts)[args[0]] != nil, "log NAME")
-	fmt.Fprint(ts.Stdout(), servers(ts)[args[0]].log)
+func cmdLogged(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) == 2 && servers(ts)[args[0]] != nil, "logged NAME WORDS")
+	ts.Check(poll(20*time.Second, func() error {
+		if strings.Contains(servers(ts)[args[0]].log.String(), args[1]) {
+			return nil
+		}
+		return fmt.Errorf("the log of %s does not say %q", args[0], args[1])
+	}))
 }
 
 func cmdJSON(ts *testscript.TestScript, neg bool, args []string) {
@@ -206,8 +213,8 @@ func fetch(ts *testscript.TestScript, want, body string, args []string) {
 	exit, failed := errors.AsType[*exec.ExitError](err)
 	switch {
 	case want == "refused":
-		// 35: the handshake failed; 56: TLS 1.3 tells it with the first answer.
-		if !failed || exit.ExitCode() != 35 && exit.ExitCode() != 56 {
+		// 35: the handshake failed; with TLS 1.3 a client learns it later: 55 writing, 56 reading.
+		if !failed || !slices.Contains([]int{35, 55, 56}, exit.ExitCode()) {
 			ts.Fatalf("TLS was not refused: %v, status %s\n%s", err, got, answer)
 		}
 	case err != nil:
@@ -264,6 +271,14 @@ func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
 	if err != nil {
 		ts.Fatalf("%s %s: still %v after %d s\n%s", args[1], strings.Join(args[2:], " "), err, seconds, out)
 	}
+}
+
+func cmdShort(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) == 1, "short VAR")
+	dir, err := os.MkdirTemp("", "hf")
+	ts.Check(err)
+	ts.Defer(func() { os.RemoveAll(dir) })
+	ts.Setenv(args[0], dir)
 }
 
 func cmdRewrite(ts *testscript.TestScript, neg bool, args []string) {

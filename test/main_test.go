@@ -64,7 +64,7 @@ func complain(err error) int {
 // build compiles a program under cmd/ as it is shipped: never with the race
 // detector, whatever the tests run with.
 func build(dir, name, cgo string, flags ...string) error {
-	args := append([]string{"build", "-trimpath", "-o", filepath.Join(dir, name)}, flags...)
+	args := append([]string{"build", "-o", filepath.Join(dir, name)}, flags...)
 	cmd := exec.Command("go", append(args, "./cmd/"+name)...)
 	cmd.Dir = ".."
 	cmd.Env = append(os.Environ(), cgo)

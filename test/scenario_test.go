@@ -21,10 +21,10 @@ func TestScenarios(t *testing.T) {
 // the script's own. The condition [sqlite] is for what only files can show.
 func params(db string) testscript.Params {
 	return testscript.Params{
-		Dir:                 "scenarios",
-		Cmds:                commands,
-		RequireUniqueNames:  true,
-		Condition:           func(name string) (bool, error) { return name == db, nil },
+		Dir:                "scenarios",
+		Cmds:               commands,
+		RequireUniqueNames: true,
+		Condition:          func(name string) (bool, error) { return name == db, nil },
 		Setup: func(env *testscript.Env) error {
 			root, err := filepath.Abs("..")
 			if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -122,18 +123,19 @@ func deviceList(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			limit := page.Limit
 			if all {
-				page.Limit = device.MaxPage
+				limit, page.Limit = math.MaxInt, device.MaxPage
 			}
 			var devices []device.Device
-			for {
+			for { // a page may be short of its limit and have a next one
 				l, err := c.Devices(cmd.Context(), filter, page)
 				if err != nil {
 					return err
 				}
 				devices = append(devices, l.Items...)
-				page.After = l.Next
-				if !all || l.Next == "" {
+				page.After, page.Limit = l.Next, min(device.MaxPage, limit-len(devices))
+				if page.Limit == 0 || l.Next == "" {
 					break
 				}
 			}

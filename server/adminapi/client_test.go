@@ -104,7 +104,7 @@ func TestClientDevices(t *testing.T) {
 		must[device.Device](t)(c.CreateDevice(ctx, device.ID(fmt.Sprintf("d%d", i)), in))
 	}
 	_, err := c.CreateDevice(ctx, "export", in)
-	want(t, err, "422 reserved-id")
+	want(t, err, "422 bad-name")
 	_, err = c.CreateDevice(ctx, "a/b", in)
 	want(t, err, "422 bad-name")
 	_, err = c.Device(ctx, "a/b")

@@ -172,7 +172,7 @@ func TestImport(t *testing.T) {
 	}
 	_, err = c.ImportDevices(t.Context(), strings.NewReader("id,type,zone\nx,sensor,p\nx,sensor,p\na b,,p\nexport,sensor,p\n"), "text/csv; charset=utf-8", nil)
 	var p *Problem
-	if !errors.As(err, &p) || p.Status != 422 || p.Code != "bad-rows" || len(p.Errors) != 3 || p.Errors[0].Line != 3 || p.Errors[0].Field != "id" {
+	if !errors.As(err, &p) || p.Status != 422 || p.Code != "bad-rows" || len(p.Errors) != 4 || p.Errors[0].Line != 3 || p.Errors[0].Field != "id" {
 		t.Errorf("got %v %+v", err, p)
 	}
 	_, err = c.ImportDevices(t.Context(), strings.NewReader(`[{"id":"export","type":"t","zone":"z"}]`), "application/json", nil)

@@ -138,7 +138,7 @@ func (a *api) everyDevice(ctx context.Context, f device.Filter) iter.Seq2[device
 	return func(yield func(device.Device, error) bool) {
 		p := device.Page{Limit: device.MaxPage}
 		for {
-			page, err := a.cfg.Devices.Devices(ctx, f, p)
+			page, next, err := a.cfg.Devices.Devices(ctx, f, p)
 			if err != nil {
 				yield(device.Device{}, err)
 				return
@@ -148,10 +148,10 @@ func (a *api) everyDevice(ctx context.Context, f device.Filter) iter.Seq2[device
 					return
 				}
 			}
-			if len(page) < p.Limit {
+			if next == "" {
 				return
 			}
-			p.After = page[len(page)-1].ID
+			p.After = next
 		}
 	}
 }
@@ -224,9 +224,6 @@ func readImport(ctx context.Context, contentType string, in *inflow) ([]ImportRo
 	rows := make([]ImportRow, len(found))
 	for i, row := range found {
 		rows[i] = ImportRow{Line: row.Line, Device: row.Device}
-		if row.Device.ID == reserved {
-			wrong = append(wrong, RowError{Line: row.Line, Field: "id", Error: reservedID().Error()})
-		}
 	}
 	for _, e := range bad {
 		wrong = append(wrong, RowError{Line: e.Line, Field: e.Field, Error: e.Message})

@@ -178,24 +178,24 @@ func (m *memory) Device(_ context.Context, id device.ID) (device.Device, error) 
 	return d, nil
 }
 
-func (m *memory) Devices(_ context.Context, f device.Filter, p device.Page) ([]device.Device, error) {
+func (m *memory) Devices(_ context.Context, f device.Filter, p device.Page) (page []device.Device, next device.ID, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.pages++
 	if m.pages == m.failList {
-		return nil, errors.New("reading page: disk on fire")
+		return nil, "", errors.New("reading page: disk on fire")
 	}
-	var page []device.Device
 	for _, id := range slices.Sorted(maps.Keys(m.devices)) {
 		d := m.devices[id]
 		if id <= p.After || !strings.HasPrefix(string(id), f.IDPrefix) || f.Zone != "" && d.Zone != f.Zone || !subset(f.Labels, d.Labels) {
 			continue
 		}
-		if page = append(page, d); len(page) == p.Limit {
-			break
+		if len(page) == p.Limit {
+			return page, page[len(page)-1].ID, nil
 		}
+		page = append(page, d)
 	}
-	return page, nil
+	return page, "", nil
 }
 
 func subset(some, all map[string]string) bool {

@@ -78,13 +78,6 @@ func (in DeviceInput) noun(id device.ID) device.Device {
 	return device.Device{ID: id, Type: in.Type, Zone: in.Zone, Owner: in.Owner, Serial: in.Serial, Manufacturer: in.Manufacturer, Notes: in.Notes, Labels: in.Labels}
 }
 
-// reserved is the id that GET /devices/export leaves no path for.
-const reserved = "export"
-
-func reservedID() *refusal.Refusal {
-	return refusal.New(refusal.Invalid, "reserved-id", "choose another id", "the id %q is taken by a path of the API", reserved)
-}
-
 func (a *api) deviceOperations() {
 	const tag = "devices"
 	register(a, operation{id: "list-devices", method: http.MethodGet, path: "/devices", tag: tag, summary: "List devices",
@@ -95,9 +88,6 @@ func (a *api) deviceOperations() {
 			d := in.Body.DeviceInput.noun(in.Body.ID)
 			if err := d.Validate(); err != nil {
 				return nil, err
-			}
-			if d.ID == reserved {
-				return nil, reservedID()
 			}
 			d, err := a.cfg.Devices.CreateDevice(ctx, by, d)
 			return &body[device.Device]{d}, err
@@ -138,21 +128,14 @@ func (a *api) deviceOperations() {
 	}
 }
 
-// listDevices asks for one more than the page holds, to know whether there is a
-// next one. The longest page cannot: it names a next page whenever it is full.
 func (a *api) listDevices(ctx context.Context, _ access.Actor, in *deviceList) (*body[DeviceList], error) {
 	f, err := in.filter()
 	if err != nil {
 		return nil, err
 	}
-	devices, err := a.cfg.Devices.Devices(ctx, f, device.Page{After: in.After, Limit: min(in.Limit+1, device.MaxPage)})
+	devices, next, err := a.cfg.Devices.Devices(ctx, f, device.Page{After: in.After, Limit: in.Limit})
 	if err != nil {
 		return nil, err
 	}
-	l := DeviceList{Items: present(devices)}
-	if len(devices) > in.Limit || len(devices) == device.MaxPage {
-		l.Items = devices[:in.Limit]
-		l.Next = l.Items[in.Limit-1].ID
-	}
-	return &body[DeviceList]{l}, nil
+	return &body[DeviceList]{DeviceList{Items: present(devices), Next: next}}, nil
 }

@@ -66,11 +66,13 @@ type Zones interface {
 
 // Devices manages the inventory. ImportDevices writes all rows in one
 // transaction or none; rows that cannot be written come back as *ImportError.
-// progress is called with rows done and may be nil.
+// progress is called with rows done and may be nil. Devices does a bounded amount
+// of work: a page of rare devices may be shorter than its limit, even empty, and
+// have a next one; the last has none.
 type Devices interface {
 	CreateDevice(ctx context.Context, by access.Actor, d device.Device) (device.Device, error)
 	Device(ctx context.Context, id device.ID) (device.Device, error)
-	Devices(ctx context.Context, f device.Filter, p device.Page) ([]device.Device, error)
+	Devices(ctx context.Context, f device.Filter, p device.Page) (list []device.Device, next device.ID, err error)
 	UpdateDevice(ctx context.Context, by access.Actor, d device.Device) (device.Device, error) // type, zone, owner, labels, serial, manufacturer, notes
 	ChangeDevice(ctx context.Context, by access.Actor, id device.ID, m DeviceMove, reason string) (device.Device, error)
 	ImportDevices(ctx context.Context, by access.Actor, rows []ImportRow, progress func(done int)) error

@@ -98,7 +98,7 @@ type TypeInput struct {
 	Description  string          `json:"description,omitempty"`
 	Profile      string          `json:"profile,omitempty" doc:"device (default) or gateway"`
 	KeyAlgorithm string          `json:"key_algorithm,omitempty" doc:"P-256 (default), P-384 or Ed25519"`
-	Validity     Duration        `json:"validity,omitempty" doc:"of a device certificate, 1m to 87840h; default 2160h"`
+	Validity     Duration        `json:"validity,omitempty" doc:"of a device certificate, 10s to 87840h; default 2160h"`
 	Grace        Duration        `json:"grace,omitempty" doc:"after expiry, in which renewal is still accepted, 0 to 8784h; default 0"`
 	Approval     device.Approval `json:"approval,omitempty" doc:"of a first enrolment: auto (default) or manual"`
 	Anonymous    bool            `json:"anonymous,omitempty" doc:"may ask for approval without any credential; needs manual approval"`

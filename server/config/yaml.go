@@ -36,7 +36,7 @@ func (p yamlParser) Unmarshal(data []byte) (map[string]any, error) {
 	if doc.Kind == 0 || doc.Tag == "!!null" {
 		return map[string]any{}, nil
 	}
-	w := walker{file: p.file, fields: p.fields, origins: p.origins, problems: p.problems}
+	w := walker(p)
 	root := w.mapping("", &doc)
 	return root, p.problems.err()
 }

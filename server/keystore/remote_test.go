@@ -78,7 +78,7 @@ func TestALyingSigner(t *testing.T) {
 		"is longer than":  func(w http.ResponseWriter, _ *http.Request) { w.Write(make([]byte, maxBody+1)) },
 		"decoding JSON":   func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("{}{}")) },
 		"no explanation":  func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
-		"status 302":      func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://signer/", 302) },
+		"status 302":      func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://signer/", http.StatusFound) },
 		"its log says why": func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(500)
 			fmt.Fprint(w, `{"code":"internal","detail":"its log says why"}`)

@@ -52,7 +52,7 @@ func parseSpec(text string) (spec, error) {
 	case strings.ContainsRune(text, 0):
 		return spec{}, errors.New("a path holds a zero byte")
 	case path == "":
-		return spec{}, fmt.Errorf("%.80q names no path after %s:", text, kind)
+		return spec{}, fmt.Errorf("%.80q names no path after the colon", text)
 	case kind != "tpm" && hasQuery:
 		return spec{}, fmt.Errorf("%.80q: %s: takes no options after a question mark", text, kind)
 	case kind != "file" && !filepath.IsAbs(path):

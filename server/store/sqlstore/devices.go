@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/holdfast-iot/holdfast/audit"
@@ -58,76 +56,6 @@ func (s *Store) Device(ctx context.Context, id device.ID) (device.Device, error)
 		return device.Device{}, err
 	}
 	return scanDevice(st.QueryRowContext(ctx, id))
-}
-
-// Devices lists the devices that a filter selects, by id.
-func (s *Store) Devices(ctx context.Context, f device.Filter, p device.Page) (list []device.Device, err error) {
-	query, args := deviceQuery(f, p)
-	err = s.all(ctx, query, args, func(sc scanner) error {
-		d, err := scanDevice(sc)
-		list = append(list, d)
-		return err
-	})
-	return list, err
-}
-
-// deviceQuery has one text for each combination of filter fields, so that the
-// number of prepared statements is bounded.
-func deviceQuery(f device.Filter, p device.Page) (string, []any) {
-	var where []string
-	var args []any
-	add := func(cond string, values ...any) {
-		for _, v := range values {
-			args = append(args, v)
-			cond = strings.Replace(cond, "?", fmt.Sprintf("$%d", len(args)), 1)
-		}
-		where = append(where, cond)
-	}
-	if f.Type != "" {
-		add("d.type = ?", f.Type)
-	}
-	if f.Zone != "" {
-		add("d.zone = ?", f.Zone)
-	}
-	if f.State != "" {
-		add("d.state = ?", f.State)
-	}
-	if f.Owner != "" {
-		add("d.owner = ? AND d.owner <> ''", f.Owner)
-	}
-	if f.Serial != "" {
-		add("d.serial = ? AND d.serial <> ''", f.Serial)
-	}
-	if f.IDPrefix != "" {
-		// '~' sorts behind every character of an id.
-		add("d.id >= ? AND d.id < ?", f.IDPrefix, f.IDPrefix+"~")
-	}
-	key, from := "d.id", "device d"
-	if len(f.Labels) > 0 {
-		// The first label drives, in order of its ids; the rest are looked up.
-		names := slices.Sorted(maps.Keys(f.Labels))
-		key, from = "l0.device_id", "device_label l0 JOIN device d ON d.id = l0.device_id"
-		for i, name := range names {
-			if i > 0 {
-				from += fmt.Sprintf(" JOIN device_label l%d ON l%d.device_id = l0.device_id", i, i)
-			}
-			add(fmt.Sprintf("l%d.name = ? AND l%d.value = ?", i, i), name, f.Labels[name])
-		}
-	}
-	if p.After != "" {
-		add(key+" > ?", p.After)
-	}
-	query := `SELECT ` + prefixedBy("d", deviceColumns) + ` FROM ` + from
-	if len(where) > 0 {
-		query += ` WHERE ` + strings.Join(where, " AND ")
-	}
-	args = append(args, p.Limit)
-	return query + fmt.Sprintf(` ORDER BY %s LIMIT $%d`, key, len(args)), args
-}
-
-// prefixedBy puts a table's alias before each column of a list.
-func prefixedBy(alias, columns string) string {
-	return alias + "." + strings.ReplaceAll(columns, ", ", ", "+alias+".")
 }
 
 // DeviceBySerial finds the device of a type with a manufacturer's serial number.

@@ -54,7 +54,12 @@ func TestDeviceQuery(t *testing.T) {
 				}
 				f.Labels[strconv.Itoa(i)+secret] = secret
 			}
-			query, args := deviceQuery(f, p)
+			l := newListing(f, p)
+			query, args := l.page(10)
+			edge, edgeArgs := l.edge()
+			if strings.Count(edge, "$") != len(edgeArgs) || strings.Contains(edge, secret) {
+				t.Fatalf("%d values for %s", len(edgeArgs), edge)
+			}
 			if strings.Contains(query, secret) {
 				t.Fatalf("a value stands in the text: %s", query)
 			}
@@ -86,16 +91,17 @@ func TestDeviceQueryText(t *testing.T) {
 		want string
 		args []any
 	}{
-		{device.Filter{}, device.Page{Limit: 5}, `SELECT ` + columns + ` FROM device d ORDER BY d.id LIMIT $1`, []any{5}},
-		{device.Filter{State: device.Active, IDPrefix: "a"}, device.Page{After: "a1", Limit: 5},
-			`SELECT ` + columns + ` FROM device d WHERE d.state = $1 AND d.id >= $2 AND d.id < $3 AND d.id > $4 ORDER BY d.id LIMIT $5`,
-			[]any{device.Active, "a", "a~", device.ID("a1"), 5}},
-		{device.Filter{Labels: map[string]string{"y": "2", "x": "1"}}, device.Page{After: "a1", Limit: 5},
-			`SELECT ` + columns + ` FROM device_label l0 JOIN device d ON d.id = l0.device_id JOIN device_label l1 ON l1.device_id = l0.device_id` +
-				` WHERE l0.name = $1 AND l0.value = $2 AND l1.name = $3 AND l1.value = $4 AND l0.device_id > $5 ORDER BY l0.device_id LIMIT $6`,
-			[]any{"x", "1", "y", "2", device.ID("a1"), 5}},
+		{device.Filter{}, device.Page{}, `SELECT ` + columns + ` FROM (SELECT ` + deviceColumns + ` FROM device ORDER BY id LIMIT $1) d ORDER BY d.id LIMIT $2`, []any{5, 5}},
+		{device.Filter{State: device.Active, Type: "t", Owner: "o", IDPrefix: "a"}, device.Page{After: "a1"},
+			`SELECT ` + columns + ` FROM (SELECT ` + deviceColumns + ` FROM device WHERE type = $1 AND state = $2 AND id >= $3 AND id < $4 AND id > $5 ORDER BY id LIMIT $6) d` +
+				` WHERE d.owner = $7 AND d.owner <> '' ORDER BY d.id LIMIT $8`,
+			[]any{device.TypeName("t"), device.Active, "a", "a~", device.ID("a1"), window, "o", 5}},
+		{device.Filter{Labels: map[string]string{"y": "2", "x": "1"}}, device.Page{After: "a1"},
+			`SELECT ` + columns + ` FROM (SELECT device_id FROM device_label WHERE name = $1 AND value = $2 AND device_id > $3 ORDER BY device_id LIMIT $4) l JOIN device d ON d.id = l.device_id` +
+				` WHERE EXISTS (SELECT 1 FROM device_label o WHERE o.name = $5 AND o.value = $6 AND o.device_id = d.id) ORDER BY d.id LIMIT $7`,
+			[]any{"x", "1", device.ID("a1"), window, "y", "2", 5}},
 	} {
-		query, args := deviceQuery(c.f, c.p)
+		query, args := newListing(c.f, c.p).page(5)
 		if query != c.want {
 			t.Errorf("%+v:\n got %s\nwant %s", c.f, query, c.want)
 		}

@@ -15,7 +15,6 @@ type tx struct {
 	ctx  context.Context
 	conn interface {
 		ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-		QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 		QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 	}
 	prepare func(query string) (*sql.Stmt, error) // nil: the driver keeps statements itself
@@ -60,15 +59,6 @@ func (t *tx) row(query string, args []any, dest ...any) error {
 		return err
 	}
 	return notFound(st.QueryRowContext(t.ctx, args...).Scan(dest...))
-}
-
-// all reads rows and hands each to scan.
-func (t *tx) all(query string, args []any, scan func(scanner) error) error {
-	rows, err := t.conn.QueryContext(t.ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	return each(rows, scan)
 }
 
 // pooled gives each write its own transaction, on any connection.

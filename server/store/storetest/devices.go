@@ -15,6 +15,7 @@ import (
 func testDevices(t *testing.T, b Backend) {
 	t.Run("Fields", func(t *testing.T) { testDeviceFields(settled(t, b)) })
 	t.Run("Clashes", func(t *testing.T) { testClashes(settled(t, b)) })
+	t.Run("Window", func(t *testing.T) { testWindow(settled(t, b)) })
 	t.Run("Import", func(t *testing.T) { testImport(settled(t, b)) })
 	t.Run("Filters", func(t *testing.T) { testFilters(settled(t, b)) })
 	t.Run("Paging", func(t *testing.T) { testPaging(settled(t, b)) })
@@ -189,7 +190,7 @@ func testFilters(w *world) {
 					want = append(want, d)
 				}
 			}
-			got, err := w.Devices(w.Context(), f, device.Page{Limit: device.MaxPage})
+			got, _, err := w.Devices(w.Context(), f, device.Page{Limit: device.MaxPage})
 			w.ok(err)
 			w.same(fmt.Sprintf("devices of %+v", f), got, want)
 			found += len(want)
@@ -205,7 +206,7 @@ func testFilters(w *world) {
 				want = append(want, d.ID)
 			}
 		}
-		got, err := w.Devices(w.Context(), device.Filter{IDPrefix: prefix}, device.Page{Limit: device.MaxPage})
+		got, _, err := w.Devices(w.Context(), device.Filter{IDPrefix: prefix}, device.Page{Limit: device.MaxPage})
 		w.ok(err)
 		w.same("devices with the prefix "+prefix, ids(got), want)
 	}
@@ -228,7 +229,7 @@ func testPaging(w *world) {
 			}
 			var after device.ID
 			for page := 0; ; page++ {
-				list, err := w.Devices(w.Context(), f, device.Page{After: after, Limit: limit})
+				list, next, err := w.Devices(w.Context(), f, device.Page{After: after, Limit: limit})
 				w.ok(err)
 				if len(list) > limit {
 					w.Fatalf("a page of %d holds %d", limit, len(list))
@@ -238,10 +239,10 @@ func testPaging(w *world) {
 						got = append(got, d.ID)
 					}
 				}
-				if len(list) < limit {
+				if next == "" {
 					break
 				}
-				after = list[len(list)-1].ID
+				after = next
 				if page == 1 {
 					w.add(thing(device.ID(fmt.Sprintf("mid%d-%d", i, len(f.Labels)))))
 				}
@@ -249,6 +250,34 @@ func testPaging(w *world) {
 			w.same(fmt.Sprintf("devices by pages of %d", limit), got, want)
 		}
 	}
+}
+
+// testWindow looks for the one device in a zone behind more than one listing looks
+// at: the first page is empty and says where to go on.
+func testWindow(w *world) {
+	const many = 10_500
+	list := make([]device.Device, many)
+	for i := range list {
+		list[i] = thing(device.ID(fmt.Sprintf("w%06d", i)))
+		list[i].Zone = "lab"
+	}
+	list[many-1].Zone = "plant"
+	w.add(list...)
+	var got []device.ID
+	pages := 0
+	for after := device.ID(""); ; pages++ {
+		page, next, err := w.Devices(w.Context(), device.Filter{Type: "meter", State: device.Registered, Zone: "plant"}, device.Page{After: after, Limit: 5})
+		w.ok(err)
+		for _, d := range page {
+			got = append(got, d.ID)
+		}
+		if next == "" {
+			break
+		}
+		after = next
+	}
+	w.same("the devices found", got, []device.ID{list[many-1].ID})
+	w.same("pages before the last", pages, 1)
 }
 
 func testUpdateDevice(w *world) {
@@ -262,7 +291,7 @@ func testUpdateDevice(w *world) {
 	w.ok(w.UpdateDevice(ctx, d, sqlstore.Placed{}, event)) // the serial is taken for meters only
 	w.same("the updated device", w.device("d1"), d)
 	for label, want := range map[[2]string]int{{"a", "1"}: 0, {"b", "2"}: 0, {"b", "3"}: 1, {"c", "4"}: 1} {
-		list, err := w.Devices(ctx, device.Filter{Labels: map[string]string{label[0]: label[1]}}, device.Page{Limit: 10})
+		list, _, err := w.Devices(ctx, device.Filter{Labels: map[string]string{label[0]: label[1]}}, device.Page{Limit: 10})
 		w.ok(err)
 		w.same(fmt.Sprint("devices with label ", label), len(list), want)
 	}

@@ -102,7 +102,7 @@ func testCancelled(w *world) {
 		_, err := w.InsertDevices(ctx, []device.Device{thing("never")}, placed(), nil, w.event("device.created", "device", "never"))
 		w.is(err, context.Canceled)
 	})
-	_, err := w.Devices(ctx, device.Filter{}, device.Page{Limit: 1})
+	_, _, err := w.Devices(ctx, device.Filter{}, device.Page{Limit: 1})
 	w.is(err, context.Canceled)
 
 	ctx, cancel = context.WithCancel(w.Context())
