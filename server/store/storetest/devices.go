@@ -277,7 +277,9 @@ func testWindow(w *world) {
 		after = next
 	}
 	w.same("the devices found", got, []device.ID{list[many-1].ID})
-	w.same("pages before the last", pages, 1)
+	if pages == 0 {
+		w.Error("the device was found without a second page: the window is not bounded, or wider than this test")
+	}
 }
 
 func testUpdateDevice(w *world) {
