@@ -97,8 +97,8 @@ func TestDeviceQueryText(t *testing.T) {
 				` WHERE d.owner = $7 AND d.owner <> '' ORDER BY d.id LIMIT $8`,
 			[]any{device.TypeName("t"), device.Active, "a", "a~", device.ID("a1"), window, "o", 5}},
 		{device.Filter{Labels: map[string]string{"y": "2", "x": "1"}}, device.Page{After: "a1"},
-			`SELECT ` + columns + ` FROM (SELECT device_id FROM device_label WHERE name = $1 AND value = $2 AND device_id > $3 ORDER BY device_id LIMIT $4) l JOIN device d ON d.id = l.device_id` +
-				` WHERE EXISTS (SELECT 1 FROM device_label o WHERE o.name = $5 AND o.value = $6 AND o.device_id = d.id) ORDER BY d.id LIMIT $7`,
+			`SELECT ` + columns + ` FROM (SELECT device_id FROM device_label WHERE name = $1 AND value = $2 AND device_id > $3 ORDER BY device_id LIMIT $4) l CROSS JOIN device d` +
+				` WHERE d.id = l.device_id AND EXISTS (SELECT 1 FROM device_label o WHERE o.name = $5 AND o.value = $6 AND o.device_id = d.id) ORDER BY l.device_id LIMIT $7`,
 			[]any{"x", "1", device.ID("a1"), window, "y", "2", 5}},
 	} {
 		query, args := newListing(c.f, c.p).page(5)
