@@ -21,7 +21,7 @@ demo: build ## a simulated fleet on embedded storage; ctrl-C ends it
 	$(BIN)/holdfast up --demo --data demo-data
 
 test: deps check ## everything: checks, unit, contract, scenario and crash tests
-	CI_STRICT=1 $(GO) test -race -timeout 20m ./...
+	$(GO) test -race -timeout 20m ./...
 
 check: ## what needs no server: format, vet, layers, lint, known vulnerabilities
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -306,5 +307,39 @@ func TestIssueToOperators(t *testing.T) {
 	}
 	if _, err := r.RevokeCertificate(ctx, operator, cert.Serial, ""); !refusal.Is(err, "not-revocable") {
 		t.Errorf("revoking twice: %v", err)
+	}
+}
+
+// TestWelcome: the page loads nothing from elsewhere and shows no secret.
+func TestWelcome(t *testing.T) {
+	r := start(t, tempData(t), Options{})
+	pem, err := os.ReadFile(r.ready.CAFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
+	defer tr.CloseIdleConnections()
+	client := &http.Client{Transport: tr}
+	for path, want := range map[string]string{"/": "The root of trust is up", "/welcome.css": "prefers-color-scheme"} {
+		resp, err := client.Get(r.ready.Console + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != 200 || !strings.Contains(string(body), want) {
+			t.Errorf("%s: %d %s", path, resp.StatusCode, body)
+		}
+		if path == "/" && !strings.HasPrefix(resp.Header.Get("Content-Security-Policy"), "default-src 'none'") {
+			t.Error("the page has no strict content security policy")
+		}
+		if resp.TLS == nil || len(resp.TLS.OCSPResponse) == 0 {
+			t.Error("no OCSP answer is stapled")
+		}
+	}
+	if resp, err := client.Get(r.ready.API + "/api/v1/devices"); err != nil || resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("the API without a token: %v, %v", resp, err)
 	}
 }

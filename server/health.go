@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
-	"html"
 	"net/http"
 	"time"
 
@@ -76,18 +75,3 @@ func (s *Server) Status(ctx context.Context) (adminapi.Status, error) {
 	st.AuditSize, err = s.store.LogSize(ctx)
 	return st, err
 }
-
-// welcome is what a browser sees until the console is there.
-func (s *Server) welcome(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	fmt.Fprintf(w, welcomePage, html.EscapeString(Version), html.EscapeString(s.cfg.TrustDomain), html.EscapeString(s.endpoints.Load().DeviceAPI))
-}
-
-const welcomePage = `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Holdfast</title><h1>Holdfast is running</h1>
-<p>Version %s, trust domain <code>%s</code>. Devices enrol at <code>%s/.well-known/est/</code>.</p>
-<p>Operators use the command line: <code>holdfast status</code>, <code>holdfast device list</code>, <code>holdfast audit list</code>.
-The API is described at <a href="/openapi.json">/openapi.json</a>.</p></html>
-`

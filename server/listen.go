@@ -275,7 +275,7 @@ func (s *Server) apiHandler() http.Handler {
 	})
 	mux := http.NewServeMux()
 	mux.Handle("/", api)
-	mux.HandleFunc("GET /{$}", s.welcome)
+	s.welcome(mux)
 	s.health(mux)
 	return mux
 }
