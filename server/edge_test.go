@@ -339,7 +339,12 @@ func TestWelcome(t *testing.T) {
 			t.Error("no OCSP answer is stapled")
 		}
 	}
-	if resp, err := client.Get(r.ready.API + "/api/v1/devices"); err != nil || resp.StatusCode != http.StatusUnauthorized {
-		t.Errorf("the API without a token: %v, %v", resp, err)
+	resp, err := client.Get(r.ready.API + "/api/v1/devices")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("the API without a token: %d", resp.StatusCode)
 	}
 }

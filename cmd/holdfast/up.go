@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 
@@ -122,22 +125,35 @@ func (a *app) welcome(cfg config.Config, r server.Ready) {
 	if r.AdminTokenFile != "" {
 		line("sign in with", "the token in "+r.AdminTokenFile)
 	}
-	data := quote(cfg.Data)
 	fmt.Fprintf(&b, `
 Next, in another terminal:
 
-  export HOLDFAST_DATA=%s
+  export HOLDFAST_DATA=%s%s
   holdfast status
   holdfast zone create plant
   holdfast type create sensor
   holdfast token create --type sensor --zone plant --id sensor-1
 
-`, data)
+`, quote(cfg.Data), onPath())
 	for _, w := range r.Warnings {
 		fmt.Fprintln(&b, a.paint(a.out, red, "warning:"), plain(w))
 	}
 	fmt.Fprintln(&b, "Stop with ctrl-C.")
 	fmt.Fprint(a.out, b.String())
+}
+
+// onPath is what makes the command "holdfast" mean this program, if it does not.
+func onPath() string {
+	self, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	if found, err := exec.LookPath("holdfast"); err == nil {
+		if abs, err := filepath.Abs(found); err == nil && abs == self {
+			return ""
+		}
+	}
+	return ` PATH="` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "$", `\$`, "`", "\\`").Replace(filepath.Dir(self)) + `:$PATH"`
 }
 
 // quote makes a path fit for a shell.
