@@ -6,27 +6,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/holdfast-iot/holdfast/access"
-	"github.com/holdfast-iot/holdfast/audit"
-	"github.com/holdfast-iot/holdfast/enroll"
 	"github.com/holdfast-iot/holdfast/est"
 	"github.com/holdfast-iot/holdfast/refusal"
 )
 
 // allSources stands for everybody together in a limiter.
 var allSources = netip.IPv4Unspecified()
-
-const refusedOutcome = audit.Refused
-
-func reasonText(s string) string { return audit.Text(s, 1024) }
-
-func (e enrolling) waitEvents(by access.Actor, g *enroll.Grant) []audit.Event {
-	if !g.Create {
-		return nil
-	}
-	return []audit.Event{e.event(by, "device.created", "device", string(g.Device.ID),
-		"type", string(g.Device.Type), "zone", string(g.Device.Zone), "credential", g.Credential)}
-}
 
 // estStatus maps refusals to the statuses of RFC 7030 and RFC 9110.
 var estStatus = map[refusal.Kind]struct {

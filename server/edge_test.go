@@ -130,8 +130,40 @@ func TestAuthenticate(t *testing.T) {
 	if !refusal.Is(err, "too-many-failures") {
 		t.Errorf("after many failures: %v", err)
 	}
+	r.sequenced()
+	refused, err := r.Entries(ctx, adminapi.AuditFilter{Action: "api.authentication_refused", Limit: 100})
+	if err != nil || len(refused) != 36 || refused[0].Event.Actor.Source != "192.0.2.1" || refused[0].Event.Outcome != "refused" {
+		t.Errorf("%d refused authentications are recorded (%v), want 36", len(refused), err)
+	}
 	if _, err := r.Authenticate(ctx, good, "192.0.2.1"); err != nil {
 		t.Errorf("failures of others on the same address lock the operator out: %v", err)
+	}
+}
+
+// TestReplaceAdminToken takes the file away: the old token opens nothing any more.
+func TestReplaceAdminToken(t *testing.T) {
+	dir, ctx := tempData(t), context.Background()
+	r := start(t, dir, Options{})
+	old, err := os.ReadFile(r.ready.AdminTokenFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(r.ready.AdminTokenFile); err != nil {
+		t.Fatal(err)
+	}
+	r = start(t, dir, Options{})
+	fresh, err := os.ReadFile(r.ready.AdminTokenFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Authenticate(ctx, strings.TrimSpace(string(old)), "192.0.2.1"); !refusal.Is(err, "bad-api-token") {
+		t.Errorf("the old token: %v", err)
+	}
+	if _, err := r.Authenticate(ctx, strings.TrimSpace(string(fresh)), "192.0.2.1"); err != nil {
+		t.Errorf("the new token: %v", err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/holdfast-iot/holdfast/access"
+	"github.com/holdfast-iot/holdfast/audit"
 	"github.com/holdfast-iot/holdfast/device"
 	"github.com/holdfast-iot/holdfast/enroll"
 	"github.com/holdfast-iot/holdfast/est"
@@ -256,12 +257,14 @@ func (e enrolling) refused(ctx context.Context, by access.Actor, req *est.Reques
 	}
 	e.metrics.enrolments.WithLabelValues("refused").Inc()
 	e.metrics.refusals.WithLabelValues(r.Code).Inc()
-	if !e.refusals.allow(allSources) {
-		return
+	e.recordRefusal(ctx, e.event(by, "enrolment.refused", "type", req.Label, "code", r.Code, "operation", string(req.Op)), r.Detail)
+}
+
+// waitEvents is the event of a device that a request for approval created.
+func (e enrolling) waitEvents(by access.Actor, g *enroll.Grant) []audit.Event {
+	if !g.Create {
+		return nil
 	}
-	event := e.event(by, "enrolment.refused", "type", req.Label, "code", r.Code, "operation", string(req.Op))
-	event.Outcome, event.Reason = refusedOutcome, reasonText(r.Detail)
-	if err := e.store.AppendOutbox(ctx, event); err != nil {
-		e.log.Warn("recording a refused enrolment", "err", err)
-	}
+	return []audit.Event{e.event(by, "device.created", "device", string(g.Device.ID),
+		"type", string(g.Device.Type), "zone", string(g.Device.Zone), "credential", g.Credential)}
 }

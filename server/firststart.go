@@ -229,20 +229,22 @@ func issuingName(cfg config.Config, now time.Time) string {
 	return cfg.CA.Name + " Issuing " + now.UTC().Format("2006-01-02 150405")
 }
 
-// firstToken makes the admin token when the installation has no token yet. The
-// file comes first: a crash between the two leaves a token that opens nothing,
-// and the next start replaces it.
+// firstToken makes the admin token when the installation has none, and a new one
+// in its place when an operator took the file away: on an embedded database the
+// folder is the whole installation, so who may write it decides. The file comes
+// first: a crash between the two leaves a token that opens nothing, to be taken
+// away again.
 func (s *Server) firstToken(ctx context.Context) error {
 	n, err := s.store.CountAPITokens(ctx)
-	if err != nil || n > 0 {
+	path := filepath.Join(s.cfg.Data, adminTokenFile)
+	if err != nil || n > 0 && (fileExists(path) || !s.cfg.Database.Empty()) {
 		return err
 	}
 	id, secret := rand.Text()[:10], rand.Text()
 	hash := sha256.Sum256([]byte(secret))
-	path := filepath.Join(s.cfg.Data, adminTokenFile)
 	if err := durable.WriteFile(path, []byte(apiTokenPrefix+"_"+id+"_"+secret+"\n"), 0o600); err != nil {
 		return fmt.Errorf("writing the admin token: %w", err)
 	}
-	return s.store.InsertAPIToken(ctx, sqlstore.APIToken{ID: id, Hash: hash[:], Name: "admin", CreatedAt: s.now()},
+	return s.store.ReplaceAPITokens(ctx, sqlstore.APIToken{ID: id, Hash: hash[:], Name: "admin", CreatedAt: s.now()},
 		s.event(access.Component("first-start"), "api_token.created", "api_token", id, "name", "admin"))
 }

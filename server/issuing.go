@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/holdfast-iot/holdfast/access"
@@ -107,11 +108,15 @@ func (s *Server) certificateEvent(by access.Actor, action, principal, serial str
 }
 
 func (s *Server) commit(ctx context.Context, i *issuance, r sqlstore.Reservation, der []byte) error {
-	event := s.certificateEvent(i.by, "certificate.issued", r.Principal, r.Serial.String(),
-		"spiffe_id", i.subject.SPIFFE(), "not_after", r.NotAfter.Format(time.RFC3339), "ca", r.CA)
+	details := []string{"spiffe_id", i.subject.SPIFFE(), "not_after", r.NotAfter.Format(time.RFC3339), "ca", r.CA}
 	if i.grant == nil {
-		return s.store.Commit(ctx, r.Serial, der, nil, nil, s.now(), event)
+		return s.store.Commit(ctx, r.Serial, der, nil, nil, s.now(), s.certificateEvent(i.by, "certificate.issued", r.Principal, r.Serial.String(), details...))
 	}
+	var revoked []string
+	for _, old := range i.grant.Supersede {
+		revoked = append(revoked, old.String())
+	}
+	event := s.certificateEvent(i.by, "certificate.issued", r.Principal, r.Serial.String(), append(details, "supersedes", strings.Join(revoked, " "))...)
 	d := i.grant.Device
 	d.Version++
 	d.UpdatedAt, d.EnrolledAt = s.now(), s.now()

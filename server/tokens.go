@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/holdfast-iot/holdfast/access"
+	"github.com/holdfast-iot/holdfast/audit"
 	"github.com/holdfast-iot/holdfast/device"
 	"github.com/holdfast-iot/holdfast/enroll"
 	"github.com/holdfast-iot/holdfast/pki"
@@ -124,7 +125,7 @@ func (s *Server) DecideWaiting(ctx context.Context, by access.Actor, id string, 
 	if w.Decision != enroll.Undecided {
 		return w, refusal.New(refusal.Conflict, "already-decided", "nothing to do", "the request %s is %s", id, w.Decision)
 	}
-	w.Decision, w.DecidedAt, w.DecidedBy, w.Reason = enroll.Approved, s.now(), by.String(), reasonText(reason)
+	w.Decision, w.DecidedAt, w.DecidedBy, w.Reason = enroll.Approved, s.now(), by.String(), audit.Text(reason, 1024)
 	action := "enrolment.approved"
 	var moved *device.Device
 	if !approve {

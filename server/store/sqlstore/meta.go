@@ -56,9 +56,12 @@ func (s *Store) CountAPITokens(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
-// InsertAPIToken adds a token.
-func (s *Store) InsertAPIToken(ctx context.Context, t APIToken, events ...audit.Event) error {
-	return s.write(ctx, "apitoken.insert", events, func(x *tx) error {
+// ReplaceAPITokens makes a token the only one.
+func (s *Store) ReplaceAPITokens(ctx context.Context, t APIToken, events ...audit.Event) error {
+	return s.write(ctx, "apitoken.replace", events, func(x *tx) error {
+		if _, err := x.exec(`DELETE FROM api_token`); err != nil {
+			return err
+		}
 		return x.one(`INSERT INTO api_token (id, hash, name, created_at) VALUES ($1, $2, $3, $4)`, t.ID, t.Hash, t.Name, micros(t.CreatedAt))
 	})
 }

@@ -75,7 +75,13 @@ func (p *pooled) close() {}
 func (p *pooled) write(ctx context.Context, fn func(*tx) error) error {
 	var err error
 	for range maxTries {
-		if err = p.once(ctx, fn); err == nil || p.retry == nil || !p.retry(err) {
+		if err = p.once(ctx, fn); err == nil {
+			return nil
+		}
+		if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
+			return errors.Join(cause, err) // the driver may only say that a connection broke
+		}
+		if p.retry == nil || !p.retry(err) {
 			return err
 		}
 	}

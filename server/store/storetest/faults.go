@@ -208,9 +208,9 @@ var logWrites = []write{
 	{method: "SetMetaOnce", silent: true, prepare: func(w *world) func(...audit.Event) error {
 		return func(...audit.Event) error { _, err := w.SetMetaOnce(w.Context(), "f-once", "1"); return err }
 	}},
-	{method: "InsertAPIToken", prepare: func(w *world) func(...audit.Event) error {
+	{method: "ReplaceAPITokens", prepare: func(w *world) func(...audit.Event) error {
 		tok := sqlstore.APIToken{ID: "f-api", Hash: []byte{1}, Name: "n", CreatedAt: start}
-		return func(ev ...audit.Event) error { return w.InsertAPIToken(w.Context(), tok, ev...) }
+		return func(ev ...audit.Event) error { return w.ReplaceAPITokens(w.Context(), tok, ev...) }
 	}},
 }
 
