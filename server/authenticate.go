@@ -65,5 +65,5 @@ func (s *Server) Authenticate(ctx context.Context, token, source string) (access
 	if subtle.ConstantTimeCompare(sum[:], t.Hash) != 1 {
 		return wrong()
 	}
-	return access.Actor{Kind: access.Client, ID: t.Name, Source: source}, nil
+	return access.Actor{Kind: access.Client, ID: t.Name, Source: addrText(addr)}, nil
 }

@@ -52,14 +52,14 @@ func (s *Server) sourceOf(r *http.Request) netip.Addr {
 	if err != nil {
 		return netip.Addr{}
 	}
-	addr := ap.Addr().Unmap()
+	addr := ap.Addr().Unmap().WithZone("") // a link's name is ours, not the peer's
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for i := len(hops) - 1; i >= 0 && s.trustedProxy(addr); i-- {
 		next, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
 		if err != nil {
 			break
 		}
-		addr = next.Unmap()
+		addr = next.Unmap().WithZone("")
 	}
 	return addr
 }

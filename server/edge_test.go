@@ -72,6 +72,8 @@ func TestSourceBehindProxies(t *testing.T) {
 		{"10.0.0.1:1", "203.0.113.1", "203.0.113.1"},
 		{"10.0.0.1:1", "1.1.1.1, 203.0.113.1, 10.0.0.2", "203.0.113.1"}, // what the client made up is left of it
 		{"10.0.0.1:1", "nonsense", "10.0.0.1"},
+		{"[fe80::1%eth0]:1", "", "fe80::1"}, // an audit event takes no zone
+		{"@", "", "invalid IP"},
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.RemoteAddr = test.remote

@@ -52,7 +52,7 @@ func (e enrolling) CSRAttrs(ctx context.Context, label string) ([]byte, error) {
 
 // Enroll serves simpleenroll, simplereenroll and serverkeygen.
 func (e enrolling) Enroll(ctx context.Context, req est.Request) (est.Issued, error) {
-	by := access.Actor{Kind: access.Anonymous, ID: "anonymous", Source: req.Source.String()}
+	by := access.Actor{Kind: access.Anonymous, ID: "anonymous", Source: addrText(req.Source)}
 	if !e.sources.allow(req.Source) {
 		e.metrics.enrolments.WithLabelValues("limited").Inc()
 		return est.Issued{}, &est.Problem{Status: http.StatusTooManyRequests, Code: "too-many-requests", Title: "Too many requests",

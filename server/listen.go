@@ -232,10 +232,10 @@ func (s *Server) seen(r *http.Request) {
 	if err != nil || profile != pki.Device && profile != pki.Gateway || r.Method == http.MethodPost {
 		return // a renewal activates its device by itself
 	}
-	s.activate(r.Context(), device.ID(id), string(profile), r.RemoteAddr)
+	s.activate(r.Context(), device.ID(id), string(profile), addrText(s.sourceOf(r)))
 }
 
-func (s *Server) activate(ctx context.Context, id device.ID, profile, remote string) {
+func (s *Server) activate(ctx context.Context, id device.ID, profile, source string) {
 	d, err := s.store.Device(ctx, id)
 	if err != nil || d.State != device.Enrolled {
 		return
@@ -244,8 +244,7 @@ func (s *Server) activate(ctx context.Context, id device.ID, profile, remote str
 		return
 	}
 	d.UpdatedAt, d.SeenAt, d.Version = s.now(), s.now(), d.Version+1
-	host, _, _ := net.SplitHostPort(remote)
-	by := access.Actor{Kind: access.Device, ID: string(id), Source: host}
+	by := access.Actor{Kind: access.Device, ID: string(id), Source: source}
 	if err := s.store.ActivateDevice(ctx, d, s.event(by, "device.activated", "device", string(id), "principal", enroll.Principal(profile, string(id)))); err != nil && !isChanged(err) {
 		s.log.Warn("recording a device's first contact", "device", id, "err", err)
 	}
@@ -270,7 +269,7 @@ func (s *Server) pkiHandler() http.Handler {
 // apiHandler serves the admin API.
 func (s *Server) apiHandler() http.Handler {
 	api := adminapi.Handler(adminapi.Config{
-		Authenticate: s, Types: s, Zones: s, Devices: s, Enrolment: s, Certificates: s, Authority: s, Audit: s, Status: s.Status, Version: Version,
+		Authenticate: s, Types: s, Zones: s, Devices: s, Enrolment: s, Certificates: s, Authority: s, Audit: s, Status: s.Status, Version: Version, Source: s.sourceOf,
 		OnError: func(id string, err error) { s.log.Error("serving the API", "request", id, "err", err) },
 	})
 	mux := http.NewServeMux()

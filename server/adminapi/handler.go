@@ -166,6 +166,9 @@ func (a *api) authenticate(r *http.Request) (access.Actor, error) {
 	if len(values) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > maxToken {
 		return access.Actor{}, unauthenticated("bad-token", "the Authorization header does not hold one bearer token")
 	}
+	if a.cfg.Source != nil {
+		return a.cfg.Authenticate.Authenticate(r.Context(), token, a.cfg.Source(r).String())
+	}
 	source, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		source = r.RemoteAddr

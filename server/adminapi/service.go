@@ -11,6 +11,8 @@ package adminapi
 import (
 	"context"
 	"io"
+	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/holdfast-iot/holdfast/access"
@@ -19,7 +21,7 @@ import (
 	"github.com/holdfast-iot/holdfast/enroll"
 )
 
-// Config is everything the API needs. All fields are required.
+// Config is everything the API needs. All fields but Source are required.
 type Config struct {
 	Authenticate Authenticator
 	Types        Types
@@ -30,6 +32,9 @@ type Config struct {
 	Authority    Authority
 	Audit        Audit
 	Status       func(ctx context.Context) (Status, error)
+	// Source tells where a request came from; nil takes the address of the
+	// connection. It must not believe a header that clients may set.
+	Source func(*http.Request) netip.Addr
 	// OnError is told of each error that became a 500, with the request id that
 	// the caller was given.
 	OnError func(requestID string, err error)
