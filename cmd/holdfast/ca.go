@@ -22,7 +22,7 @@ var caCols = []col[adminapi.CA]{
 
 func caCommand(a *app) *cobra.Command {
 	return a.group("ca", "Authorities: an offline root, and issuing authorities below it",
-		caInit(a), caList(a), caBundle(a), caRotate(a))
+		caInit(a), caList(a), caBundle(a), caRotate(a), caRequest(a), caSign(a), caInstall(a))
 }
 
 func caList(a *app) *cobra.Command {

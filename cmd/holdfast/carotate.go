@@ -2,14 +2,13 @@ package main
 
 import (
 	"crypto"
-	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/holdfast-iot/holdfast/pki"
 	"github.com/holdfast-iot/holdfast/server/adminapi"
@@ -26,18 +25,25 @@ func caRotate(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "rotate", Short: "Make a new issuing authority; devices keep their certificates", Args: cobra.NoArgs,
 		Long: `Make a new issuing authority. The server makes its key; this command opens the
 root key here, signs the new authority's certificate with it and hands that in.
-The root key never reaches the server. Certificates that devices have stay valid.`,
+The root key never reaches the server. Certificates that devices have stay valid.
+With the root key on a machine without a network, take three steps instead:
+ca request, ca sign, ca install.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.rotate(cmd, r) }}
 	f := cmd.Flags()
-	f.StringVar(&r.rootKey, "root-key", "", "sealed root key, as ca init wrote it")
-	f.StringVar(&r.identity, "identity", "", "age identity file that opens it")
-	f.StringVar(&r.passphraseFile, "passphrase-file", "", "file with the passphrase that opens it (default: ask)")
+	rootKeyFlags(f, &r)
 	f.StringVar(&r.rootCert, "root-cert", "auto", "PEM file with the root's certificate, or auto: the server's")
 	f.StringVar(&r.algorithm, "algorithm", "", "key of the new authority: P-256, P-384 or Ed25519 (default: as configured)")
 	f.StringVar(&r.validity, "validity", "1825d", "of the new authority, at most the root's")
 	_ = cmd.MarkFlagRequired("root-key")
 	cmd.MarkFlagsMutuallyExclusive("identity", "passphrase-file")
 	return cmd
+}
+
+// rootKeyFlags say where the sealed root key is and what opens it.
+func rootKeyFlags(f *pflag.FlagSet, r *rotation) {
+	f.StringVar(&r.rootKey, "root-key", "", "sealed root key, as ca init wrote it")
+	f.StringVar(&r.identity, "identity", "", "age identity file that opens it")
+	f.StringVar(&r.passphraseFile, "passphrase-file", "", "file with the passphrase that opens it (default: ask)")
 }
 
 // rotate opens the root key before it asks the server for anything, so that a
@@ -70,15 +76,7 @@ func (a *app) rotate(cmd *cobra.Command, r rotation) error {
 	if err != nil {
 		return err
 	}
-	block, _ := pem.Decode([]byte(text))
-	if block == nil {
-		return errors.New("reading the new authority's request: the server sent no PEM")
-	}
-	csr, err := pki.ParseCSR(block.Bytes)
-	if err != nil {
-		return fmt.Errorf("reading the new authority's request: %w", err)
-	}
-	der, err := pki.SignIssuing(rand.Reader, root, signer, csr, time.Now(), validity, urlsOfRoot(cas, root))
+	der, err := signRequest([]byte(text), root, signer, validity, urlsOfRoot(cas, root))
 	if err != nil {
 		return err
 	}
