@@ -26,7 +26,7 @@ const module = "github.com/holdfast-iot/holdfast"
 var layers = [][]string{
 	{"refusal"},
 	{"device"},
-	{"access", "audit"},
+	{"access", "audit", "mqtt"},
 	{"pki"},
 	{"enroll"},
 	{"internal"},
