@@ -21,7 +21,6 @@ type authority struct {
 	issuers  []*issuer // newest first
 	active   *issuer   // the newest with a key here and status active; nil if none
 	rootPool *x509.CertPool
-	issuing  *x509.CertPool
 	byKey    map[string]*issuer // by subject key id
 	byID     map[string]*issuer
 }
@@ -64,7 +63,7 @@ func (s *Server) loadAuthority(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("loading the CA hierarchy: %w", err)
 	}
-	a := &authority{rootPool: x509.NewCertPool(), issuing: x509.NewCertPool(), byKey: map[string]*issuer{}, byID: map[string]*issuer{}}
+	a := &authority{rootPool: x509.NewCertPool(), byKey: map[string]*issuer{}, byID: map[string]*issuer{}}
 	for _, row := range rows {
 		cert, err := x509.ParseCertificate(row.DER)
 		if err != nil {
@@ -84,7 +83,6 @@ func (s *Server) loadAuthority(ctx context.Context) error {
 			return err
 		}
 		a.issuers = append(a.issuers, is)
-		a.issuing.AddCert(cert)
 		a.byKey[string(cert.SubjectKeyId)], a.byID[row.ID] = is, is
 	}
 	for _, is := range a.issuers {

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"crypto/rand"
-	"crypto/x509"
 	"math/big"
 	"net/http"
 	"strings"
@@ -13,8 +12,6 @@ import (
 	"github.com/holdfast-iot/holdfast/pki"
 	"github.com/holdfast-iot/holdfast/server/store/sqlstore"
 )
-
-func parseOne(der []byte) (*x509.Certificate, error) { return x509.ParseCertificate(der) }
 
 // crlDue asks makeCRLs for a look.
 func (s *Server) crlDue() {

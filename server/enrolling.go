@@ -194,7 +194,7 @@ func (e enrolling) attempt(ctx context.Context, op est.Op, r *enroll.Request, q 
 	case enroll.Replay:
 		issued.Chain, err = e.replay(g.Replay)
 	case enroll.Wait:
-		err = e.wait(ctx, *by, r, facts, g)
+		err = e.wait(ctx, *by, r, g)
 	default:
 		issued, err = e.sign(ctx, *by, r, facts, g)
 	}
@@ -213,7 +213,7 @@ func (e enrolling) replay(rec enroll.Record) ([]*x509.Certificate, error) {
 	return []*x509.Certificate{leaf}, nil
 }
 
-func (e enrolling) wait(ctx context.Context, by access.Actor, r *enroll.Request, facts *enroll.Facts, g *enroll.Grant) error {
+func (e enrolling) wait(ctx context.Context, by access.Actor, r *enroll.Request, g *enroll.Grant) error {
 	if !g.NewWaiting {
 		return nil
 	}

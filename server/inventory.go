@@ -203,7 +203,9 @@ func (s *Server) UpdateDevice(ctx context.Context, by access.Actor, d device.Dev
 		return d, refusal.New(refusal.Conflict, "type-fixed", "revoke it first, then change the type and enrol it again", "device %s is %s: its type cannot change", d.ID, old.State)
 	}
 	p := s.places()
-	if err := p.check(ctx, &d); err != nil && (old.Type != d.Type || old.Zone != d.Zone) {
+	// A device that stays where it is may be described better even if it could not
+	// be placed there today.
+	if err := p.check(ctx, &d); err != nil && (refusal.As(err) == nil || old.Type != d.Type || old.Zone != d.Zone) {
 		return d, err
 	}
 	d.UpdatedAt, d.Version = s.now(), old.Version+1

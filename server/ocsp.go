@@ -6,6 +6,8 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -108,7 +110,7 @@ func (r *responder) newKey(ctx context.Context, is *issuer, now time.Time) (*pki
 	if err != nil {
 		return nil, err
 	}
-	cert, err := parseOne(der)
+	cert, err := x509.ParseCertificate(der)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +163,7 @@ func (r *responder) answer(ctx context.Context, req pki.OCSPRequest) (answer, er
 	return a, err
 }
 
-var errNotOurs = fmt.Errorf("the certificate's issuer is not ours")
+var errNotOurs = errors.New("the certificate's issuer is not ours")
 
 func (r *responder) issuerOf(id pki.CertID) *issuer {
 	for _, is := range r.s.authority.Load().issuers {
