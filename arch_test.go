@@ -27,10 +27,10 @@ var layers = [][]string{
 	{"refusal"},
 	{"device"},
 	{"access", "audit", "mqtt"},
-	{"pki"},
+	{"pki", "policy", "privacy"},
 	{"enroll"},
 	{"internal"},
-	{"est", "natsd", "examples"},
+	{"est", "natsd", "examples", "broker"},
 	{"server/config", "server/keystore", "server/store/sqlstore", "server/adminapi"},
 	{"server/store", "server/demo"},
 	{"server"},
@@ -46,8 +46,10 @@ var impure = []string{"os", "net", "net/http", "database/sql", "os/exec", "log",
 
 // allowed lists the third-party packages that a pure package may use.
 var allowed = map[string][]string{
-	"audit": {"golang.org/x/mod/sumdb/tlog"},
-	"pki":   {"golang.org/x/crypto/cryptobyte", "golang.org/x/crypto/cryptobyte/asn1"},
+	"audit":           {"golang.org/x/mod/sumdb/tlog"},
+	"pki":             {"golang.org/x/crypto/cryptobyte", "golang.org/x/crypto/cryptobyte/asn1"},
+	"policy/manifest": {"go.yaml.in/yaml/v3"},
+	"policy":          {"cel.dev/cel-go/cel", "cel.dev/cel-go/common/types", "cel.dev/cel-go/common/types/ref", "cel.dev/cel-go/interpreter"},
 }
 
 // testOnly lists the packages that only test files, and programs that exist for

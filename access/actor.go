@@ -17,6 +17,8 @@ const (
 	Client Kind = "client"
 	// Device is a device or gateway that proved its certificate or a token.
 	Device Kind = "device"
+	// App is a program that proved its certificate or a token.
+	App Kind = "app"
 	// Anonymous is a party that presented nothing.
 	Anonymous Kind = "anonymous"
 )

@@ -32,9 +32,12 @@ type bench struct {
 	conns    int
 	devices  int
 	postgres bool
-	sqlite   bool   // of devices
-	brief    bool   // only the first rows of enrol
-	doc      string // file to write the section into, or empty
+	sqlite   bool // of devices
+	brief    bool // only the first rows of enrol, one round of mqtt
+
+	mqttParts string // parts of mqtt, or empty for all
+	idleConns int    // connections of the part idle
+	doc       string // file to write the section into, or empty
 }
 
 var measurements = []struct {
@@ -42,16 +45,23 @@ var measurements = []struct {
 	run  func(*bench, context.Context) (string, error)
 }{
 	{"enrol", (*bench).enrol}, {"ocsp", (*bench).ocsp}, {"audit", (*bench).audit}, {"devices", (*bench).inventory}, {"start", (*bench).start},
+	{"mqtt", (*bench).mqtt},
 }
 
 func main() {
-	if err := run(); err != nil {
+	work := run
+	if len(os.Args) == 2 && os.Args[1] == loadCommand {
+		work = runLoad
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := work(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run() error {
+func run(ctx context.Context) error {
 	b := &bench{}
 	f := flag.CommandLine
 	f.StringVar(&b.holdfast, "holdfast", "", "holdfast binary to measure (default: built from this tree)")
@@ -62,10 +72,12 @@ func run() error {
 	f.IntVar(&b.devices, "devices", 1_000_000, "devices of the inventory that is listed")
 	f.BoolVar(&b.postgres, "postgres", true, "measure on PostgreSQL too (needs Debian's package postgresql)")
 	f.BoolVar(&b.sqlite, "sqlite", true, "devices: measure on SQLite")
-	f.BoolVar(&b.brief, "brief", false, "enrol: only over standing connections, to compare two binaries quickly")
+	f.BoolVar(&b.brief, "brief", false, "enrol: only over standing connections, to compare two binaries quickly; mqtt: one round")
+	f.StringVar(&b.mqttParts, "mqtt-parts", "", "mqtt: only these, separated by commas: qos0-fanin qos1-fanin fanout latency connects idle revoke; prints, writes nothing")
+	f.IntVar(&b.idleConns, "idle", 10_000, "mqtt: idle connections; half as many when sessions are revoked")
 	write := f.Bool("write", true, "replace the measurement's section of docs/performance.md")
 	f.Usage = func() {
-		fmt.Fprintln(f.Output(), "usage: go run ./bench [flags] [enrol|ocsp|audit|devices|start ...]   (default: all)")
+		fmt.Fprintln(f.Output(), "usage: go run ./bench [flags] [enrol|ocsp|audit|devices|start|mqtt ...]   (default: all)")
 		f.PrintDefaults()
 	}
 	flag.Parse()
@@ -73,8 +85,6 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	if b.dir, err = os.MkdirTemp(*parent, "holdfast-bench-"); err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
@@ -161,7 +160,7 @@ func (h *instance) connect() error {
 		return err
 	}
 	h.api = &adminapi.Client{BaseURL: h.ready.API, Token: adminapi.NewBearer(strings.TrimSpace(string(token))),
-		HTTP: &http.Client{Timeout: time.Minute, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: h.roots}}}}
+		HTTP: apiHTTP(h.roots)}
 	return nil
 }
 

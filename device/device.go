@@ -43,6 +43,7 @@ type Device struct {
 	Notes        string            `json:"notes,omitempty"`
 	Labels       map[string]string `json:"labels,omitempty"`
 	State        State             `json:"state"`
+	Maintenance  bool              `json:"maintenance,omitempty"` // somebody works on it: no command may reach it
 	CreatedAt    time.Time         `json:"created_at"`
 	UpdatedAt    time.Time         `json:"updated_at"`
 	EnrolledAt   time.Time         `json:"enrolled_at,omitzero"` // last certificate issued

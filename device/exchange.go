@@ -32,7 +32,7 @@ const (
 // state and times follow from what happens to it, and an imported device starts
 // as registered.
 var columns = []string{"id", "type", "zone", "owner", "serial", "manufacturer", "labels", "notes",
-	"state", "created_at", "updated_at", "enrolled_at", "seen_at", "version"}
+	"state", "created_at", "updated_at", "enrolled_at", "seen_at", "maintenance", "version"}
 
 // reader collects rows and what is wrong with them.
 type reader struct {

@@ -241,7 +241,7 @@ func WriteCSV(w io.Writer, devices iter.Seq2[Device, error]) error {
 			return err
 		}
 		for i, cell := range []string{string(d.ID), string(d.Type), string(d.Zone), d.Owner, d.Serial, d.Manufacturer, labelCell(d.Labels), d.Notes,
-			string(d.State), timeCell(d.CreatedAt), timeCell(d.UpdatedAt), timeCell(d.EnrolledAt), timeCell(d.SeenAt)} {
+			string(d.State), timeCell(d.CreatedAt), timeCell(d.UpdatedAt), timeCell(d.EnrolledAt), timeCell(d.SeenAt), flagCell(d.Maintenance)} {
 			if i > 0 {
 				out.WriteByte(',')
 			}
@@ -265,6 +265,13 @@ func writeCell(out *bufio.Writer, s string) {
 	out.WriteByte('"')
 	out.WriteString(strings.ReplaceAll(s, `"`, `""`))
 	out.WriteByte('"')
+}
+
+func flagCell(b bool) string {
+	if b {
+		return "yes"
+	}
+	return ""
 }
 
 func timeCell(t time.Time) string {

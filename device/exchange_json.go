@@ -23,6 +23,7 @@ type importRow struct {
 	Notes        string            `json:"notes"`
 	Labels       map[string]string `json:"labels"`
 	State        ignored           `json:"state"`
+	Maintenance  ignored           `json:"maintenance"`
 	CreatedAt    ignored           `json:"created_at"`
 	UpdatedAt    ignored           `json:"updated_at"`
 	EnrolledAt   ignored           `json:"enrolled_at"`

@@ -30,6 +30,8 @@ func (b *Bus) startEmbedded() error {
 		SyncAlways:             b.config.SyncAlways,
 		SyncInterval:           b.config.SyncInterval,
 		DisableJetStreamBanner: true,
+		MaxPayload:             int32(min(b.config.MaxPayload, 1<<30)),
+		MaxPending:             max(64<<20, 2*int64(b.config.MaxPayload)),
 	})
 	if err != nil {
 		return fmt.Errorf("configuring the embedded message bus: %w", err)

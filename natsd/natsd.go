@@ -46,6 +46,8 @@ type Config struct {
 	MaxMemory int64
 	// MaxStore bounds JetStream's files, in bytes. Default 10 GiB.
 	MaxStore int64
+	// MaxPayload bounds one message, in bytes. Default 1 MiB.
+	MaxPayload int
 	// SyncAlways makes every stored message durable before it is acknowledged,
 	// at the price of an fsync each. Otherwise files are synced every
 	// SyncInterval, so that a power cut (not a crash of the process) can lose
@@ -119,6 +121,7 @@ func withDefaults(c Config) Config {
 	}
 	setDefault(&c.MaxMemory, 32<<20)
 	setDefault(&c.MaxStore, 10<<30)
+	setDefault(&c.MaxPayload, 1<<20)
 	setDefault(&c.SyncInterval, 2*time.Second)
 	setDefault(&c.ReconnectWait, 250*time.Millisecond)
 	setDefault(&c.ConnectTimeout, 5*time.Second)

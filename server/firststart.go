@@ -146,7 +146,7 @@ func InitCA(ctx context.Context, cfg config.Config, seal func(pkcs8 []byte) erro
 		return CAInfo{}, err
 	}
 	defer store.Close()
-	keys, _, _, err := openKeys(cfg)
+	keys, _, _, _, err := openKeys(cfg)
 	if err != nil {
 		return CAInfo{}, err
 	}

@@ -27,7 +27,7 @@ import (
 )
 
 // listeners are the open sockets of a server.
-type listeners struct{ api, device, pki, metrics net.Listener }
+type listeners struct{ api, device, pki, metrics, mqtts, wss net.Listener }
 
 // maxDeviceConns bounds the connections of the device listener.
 const maxDeviceConns = 16_384
@@ -42,19 +42,20 @@ func (s *Server) listen() (l listeners, err error) {
 		to      *net.Listener
 		field   string
 		address string
-	}{{&l.api, "listen.api", s.cfg.Listen.API}, {&l.device, "listen.device", s.cfg.Listen.Device}, {&l.pki, "listen.pki", s.cfg.Listen.PKI}, {&l.metrics, "listen.metrics", s.cfg.Listen.Metrics}} {
+	}{{&l.api, "listen.api", s.cfg.Listen.API}, {&l.device, "listen.device", s.cfg.Listen.Device}, {&l.pki, "listen.pki", s.cfg.Listen.PKI}, {&l.metrics, "listen.metrics", s.cfg.Listen.Metrics}, {&l.mqtts, "listen.mqtts", s.cfg.Listen.MQTTS}, {&l.wss, "listen.wss", s.cfg.Listen.WSS}} {
 		if *one.to, err = net.Listen("tcp", one.address); err != nil {
 			return l, fmt.Errorf("listening (%s): %w: choose another address with --%s or the configuration file", one.field, err, flagOf[one.field])
 		}
 	}
 	l.device = netutil.LimitListener(l.device, maxDeviceConns)
+	l.wss = netutil.LimitListener(l.wss, s.cfg.MQTT.Connections)
 	return l, nil
 }
 
-var flagOf = map[string]string{"listen.api": "listen-api", "listen.device": "listen-device", "listen.pki": "listen-pki", "listen.metrics": "listen-metrics"}
+var flagOf = map[string]string{"listen.api": "listen-api", "listen.device": "listen-device", "listen.pki": "listen-pki", "listen.metrics": "listen-metrics", "listen.mqtts": "listen-mqtts", "listen.wss": "listen-wss"}
 
 func (l listeners) close() {
-	for _, one := range []net.Listener{l.api, l.device, l.pki, l.metrics} {
+	for _, one := range []net.Listener{l.api, l.device, l.pki, l.metrics, l.mqtts, l.wss} {
 		if one != nil {
 			one.Close()
 		}
@@ -147,7 +148,7 @@ func (s *Server) ownNames() (names []string, ips []netip.Addr) {
 	if host, err := os.Hostname(); err == nil {
 		all = append(all, host)
 	}
-	for _, address := range []string{s.cfg.Listen.API, s.cfg.Listen.Device} {
+	for _, address := range []string{s.cfg.Listen.API, s.cfg.Listen.Device, s.cfg.Listen.MQTTS, s.cfg.Listen.WSS} {
 		if host, _, err := net.SplitHostPort(address); err == nil {
 			all = append(all, host)
 		}
@@ -269,7 +270,7 @@ func (s *Server) pkiHandler() http.Handler {
 // apiHandler serves the admin API.
 func (s *Server) apiHandler() http.Handler {
 	api := adminapi.Handler(adminapi.Config{
-		Authenticate: s, Types: s, Zones: s, Devices: s, Enrolment: s, Certificates: s, Authority: s, Audit: s, Status: s.Status, Version: Version, Source: s.sourceOf,
+		Authenticate: s, Types: s, Zones: s, Devices: s, Enrolment: s, Certificates: s, Authority: s, Audit: s, Policies: s, Apps: s, Sessions: s, Tap: s, Status: s.Status, Version: Version, Source: s.sourceOf,
 		OnError: func(id string, err error) { s.log.Error("serving the API", "request", id, "err", err) },
 	})
 	mux := http.NewServeMux()

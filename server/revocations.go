@@ -217,7 +217,7 @@ func (s *Server) catchUp(ctx context.Context, version int64) int64 {
 		}
 		version = c.Version
 	}
-	s.sessionsClosed(s.sessions.closeRevoked(s.revoked))
+	s.sessionsClosed(s.sessions.closeRevoked(s.revoked) + s.closeRevokedSessions())
 	s.crlDue()
 	return version
 }
@@ -230,7 +230,12 @@ func (s *Server) sessionsClosed(n int) {
 }
 
 func (s *Server) apply(ctx context.Context, c sqlstore.Change) error {
+	if err := s.applyToSessions(ctx, c); err != nil {
+		return err
+	}
 	switch c.Kind {
+	case sqlstore.ChangePolicy, sqlstore.ChangeAppToken, sqlstore.ChangeDevice, sqlstore.ChangeDevices:
+		return nil
 	case sqlstore.ChangeAuthority:
 		return s.loadAuthority(ctx)
 	case sqlstore.ChangeRevoked:

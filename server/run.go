@@ -25,6 +25,8 @@ type Ready struct {
 	API            string   `json:"api"`
 	DeviceAPI      string   `json:"device_api"`
 	PKI            string   `json:"pki"`
+	MQTTS          string   `json:"mqtts"`
+	WSS            string   `json:"wss"`
 	Metrics        string   `json:"metrics"`
 	CAFile         string   `json:"ca_file"`
 	AdminTokenFile string   `json:"admin_token_file,omitempty"`
@@ -72,7 +74,9 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) (err error) {
 	start("revocation lists", s.makeCRLs)
 	start("reservations", s.tidy)
 	start("server certificate", own.keep)
+	start("refused messages", s.recordRefused)
 	servers := s.serve(l, own, failed)
+	start("MQTT", func(ctx context.Context) error { return s.serveMQTT(ctx, l.mqtts, own) })
 	if err = s.announceReady(ready); err == nil {
 		if s.cfg.Demo {
 			start("demo", s.demo)
@@ -85,6 +89,10 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) (err error) {
 	}
 	os.Remove(s.readyFile())
 	drain(servers)
+	l.mqtts.Close()
+	if cerr := s.closeBroker(); err == nil {
+		err = cerr
+	}
 	stop()
 	wg.Wait()
 	return err
@@ -93,7 +101,7 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) (err error) {
 func (s *Server) addresses(l listeners) *Ready {
 	r := &Ready{
 		Console: "https://" + reachable(l.api), API: "https://" + reachable(l.api), DeviceAPI: "https://" + reachable(l.device),
-		PKI: "http://" + reachable(l.pki), Metrics: "http://" + reachable(l.metrics),
+		PKI: "http://" + reachable(l.pki), MQTTS: reachable(l.mqtts), WSS: "wss://" + reachable(l.wss) + webSocketPath, Metrics: "http://" + reachable(l.metrics),
 		CAFile: filepath.Join(s.cfg.Data, "ca.pem"), PID: os.Getpid(), Warnings: s.warnings,
 	}
 	if path := filepath.Join(s.cfg.Data, adminTokenFile); fileExists(path) {
@@ -176,6 +184,9 @@ func (s *Server) serve(l listeners, own *ownCert, failed chan<- error) []*http.S
 			s.sessions.remove(c)
 		}
 	}
+	sockets := s.newHTTP(s.webSocketHandler())
+	sockets.TLSConfig = s.mqttTLS(own)
+	sockets.TLSConfig.NextProtos = []string{"http/1.1"}
 	public := s.newHTTP(s.pkiHandler())
 	public.ReadTimeout = 30 * time.Second
 	numbers := s.newHTTP(s.metricsHandler())
@@ -184,7 +195,7 @@ func (s *Server) serve(l listeners, own *ownCert, failed chan<- error) []*http.S
 		srv *http.Server
 		l   net.Listener
 		tls bool
-	}{{api, l.api, true}, {devices, l.device, true}, {public, l.pki, false}, {numbers, l.metrics, false}} {
+	}{{api, l.api, true}, {devices, l.device, true}, {sockets, l.wss, true}, {public, l.pki, false}, {numbers, l.metrics, false}} {
 		go func() {
 			err := error(nil)
 			if one.tls {
@@ -197,7 +208,7 @@ func (s *Server) serve(l listeners, own *ownCert, failed chan<- error) []*http.S
 			}
 		}()
 	}
-	return []*http.Server{api, devices, public, numbers}
+	return []*http.Server{api, devices, sockets, public, numbers}
 }
 
 // newHTTP has the bounds that every listener needs.

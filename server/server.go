@@ -26,7 +26,10 @@ import (
 
 	"github.com/holdfast-iot/holdfast/access"
 	"github.com/holdfast-iot/holdfast/audit"
+	"github.com/holdfast-iot/holdfast/broker"
+	"github.com/holdfast-iot/holdfast/broker/msglog"
 	"github.com/holdfast-iot/holdfast/natsd"
+	"github.com/holdfast-iot/holdfast/policy"
 	"github.com/holdfast-iot/holdfast/server/config"
 	"github.com/holdfast-iot/holdfast/server/keystore"
 	"github.com/holdfast-iot/holdfast/server/store/postgres"
@@ -59,6 +62,12 @@ type Server struct {
 	logins    *limiter // failed API authentications by source
 	refusals  *limiter // audited refusals, all sources together
 	metrics   *metrics
+	messaging messaging
+	messages  *msglog.Log
+	broker    *broker.Broker
+	facts     facts
+	refused   chan broker.Event // what the broker stopped, to be recorded
+	connects  *limiter          // new MQTT connections by source
 	crlWake   chan struct{}
 	endpoints atomic.Pointer[Ready]
 	warnings  []string
@@ -102,11 +111,14 @@ func NewWith(cfg config.Config, log *slog.Logger, opt Options) (_ *Server, err e
 	if s.store, err = openStore(ctx, cfg, opt.Faults); err != nil {
 		return nil, err
 	}
-	if s.keys, s.logKeys, s.warnings, err = openKeys(cfg); err != nil {
+	var kek *keystore.KEK
+	if s.keys, s.logKeys, kek, s.warnings, err = openKeys(cfg); err != nil {
 		return nil, err
 	}
 	s.bus, err = natsd.Start(natsd.Config{URL: cfg.NATS.URL, Name: s.node, Log: log.With("part", "bus"),
-		StoreDir: filepath.Join(cfg.Data, "messages"), CredsFile: cfg.NATS.Credentials, CAFile: cfg.NATS.CA})
+		StoreDir: filepath.Join(cfg.Data, "messages"), SyncAlways: cfg.MQTT.Sync == "always", MaxStore: storeLimit(cfg),
+		MaxPayload: cfg.MQTT.MaxPacket + envelope,
+		CredsFile: cfg.NATS.Credentials, CAFile: cfg.NATS.CA})
 	if err != nil {
 		return nil, err
 	}
@@ -116,14 +128,27 @@ func NewWith(cfg config.Config, log *slog.Logger, opt Options) (_ *Server, err e
 	s.refusals = newLimiter(10, 100, s.now)
 	s.metrics = newMetrics(s)
 	s.responder = newResponder(s)
+	s.facts.s = s
+	s.messaging.config = policy.Config{PayloadMax: cfg.MQTT.MaxPacket}
+	s.connects = newLimiter(cfg.MQTT.ConnectRate, cfg.MQTT.ConnectBurst, s.now)
 	if err := s.firstStart(ctx); err != nil {
 		return nil, err
 	}
 	if s.auditor, err = openAuditLog(ctx, s); err != nil {
 		return nil, err
 	}
-	return s, nil
+	if err := s.loadPolicy(ctx); err != nil {
+		return nil, err
+	}
+	return s, s.openMessages(ctx, kek)
 }
+
+// envelope is what the message log adds to a packet, at most, in bytes.
+const envelope = 16 << 10
+
+// storeLimit bounds the files of the embedded message bus: the log, and a
+// gibibyte each for retained messages, for sessions and to spare.
+func storeLimit(cfg config.Config) int64 { return cfg.MQTT.RetentionBytes + 3<<30 }
 
 // lock makes the data folder and makes sure that one process at a time uses it.
 func lock(data string) (unlock func() error, err error) {
@@ -152,27 +177,33 @@ func openStore(ctx context.Context, cfg config.Config, faults sqlstore.Faults) (
 
 // openKeys opens the issuing keys' store and the audit log's, which is always of
 // files: TPMs do not sign with Ed25519, and the log's format asks for it.
-func openKeys(cfg config.Config) (keys, logKeys keystore.Store, warnings []string, err error) {
+func openKeys(cfg config.Config) (keys, logKeys keystore.Store, kek *keystore.KEK, warnings []string, err error) {
 	kek, source, _, err := keystore.LoadKEK(os.Getenv, cfg.KeyEncryptionFile)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, nil, nil, err
 	}
 	if strings.HasSuffix(source, "file "+cfg.KeyEncryptionFile) {
 		warnings = append(warnings, "the key that seals the key files lies on this machine ("+cfg.KeyEncryptionFile+"): set HOLDFAST_KEY or a systemd credential in production")
 	}
 	if keys, err = keystore.Open(cfg.Keys, kek); err != nil {
-		return nil, nil, nil, err
+		return nil, nil, nil, nil, err
 	}
 	if files, ok := keys.(*keystore.FileStore); ok {
-		return keys, files, warnings, nil
+		return keys, files, kek, warnings, nil
 	}
 	logKeys, err = keystore.File(filepath.Join(cfg.Data, "keys"), kek)
-	return keys, logKeys, warnings, err
+	return keys, logKeys, kek, warnings, err
 }
 
 // Close ends everything that New opened.
 func (s *Server) Close(ctx context.Context) error {
 	var errs []error
+	if s.broker != nil {
+		errs = append(errs, s.broker.Close(ctx))
+	}
+	if s.messages != nil {
+		s.messages.Close()
+	}
 	if s.bus != nil {
 		errs = append(errs, s.bus.Close(ctx))
 	}

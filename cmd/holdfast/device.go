@@ -16,7 +16,7 @@ var deviceCols = []col[device.Device]{
 	{title: "ID", cell: func(d device.Device) string { return string(d.ID) }},
 	{title: "TYPE", cell: func(d device.Device) string { return string(d.Type) }},
 	{title: "ZONE", cell: func(d device.Device) string { return string(d.Zone) }},
-	{title: "STATE", cell: func(d device.Device) string { return string(d.State) }},
+	{title: "STATE", cell: func(d device.Device) string { return string(d.State) + during(d) }},
 	{title: "OWNER", cell: func(d device.Device) string { return d.Owner }},
 	{title: "SERIAL", cell: func(d device.Device) string { return d.Serial }},
 	{title: "MANUFACTURER", cell: func(d device.Device) string { return d.Manufacturer }, detail: true},
@@ -35,7 +35,8 @@ func deviceCommand(a *app) *cobra.Command {
 		deviceMove(a, device.Quarantine, "Cut devices off, reversibly: certificates on hold, enrolment refused", ""),
 		deviceMove(a, device.Release, "Take devices back from quarantine, with their certificates", ""),
 		deviceMove(a, device.Revoke, "Revoke all certificates of devices, for good; they may enrol again", "every certificate of %s is revoked for good and its sessions end"),
-		deviceMove(a, device.Retire, "Take devices out of service for good", "%s goes out of service for good: its certificates are revoked and its id is never used again"))
+		deviceMove(a, device.Retire, "Take devices out of service for good", "%s goes out of service for good: its certificates are revoked and its id is never used again"),
+		deviceMaintenance(a))
 }
 
 func deviceFlags(f *pflag.FlagSet, in *adminapi.DeviceInput) {
@@ -165,6 +166,43 @@ func deviceShow(a *app) *cobra.Command {
 			}
 			return printItem(a, d, deviceCols)
 		}}
+}
+
+// during marks a device that somebody works on.
+func during(d device.Device) string {
+	if d.Maintenance {
+		return ", in maintenance"
+	}
+	return ""
+}
+
+func deviceMaintenance(a *app) *cobra.Command {
+	var on, off bool
+	var reason string
+	cmd := &cobra.Command{Use: "maintenance ID...", Short: "Say that somebody works on devices, or has ended: no command reaches them meanwhile", Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if on == off { // --on=false counts as neither
+				return &usageError{"it is not said whether maintenance begins or ends", "give --on or --off"}
+			}
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			var moved []device.Device
+			for _, id := range args {
+				d, err := c.SetMaintenance(cmd.Context(), device.ID(id), on, reason)
+				if err != nil {
+					a.toldSoFar(moved)
+					return err
+				}
+				moved = append(moved, d)
+			}
+			return printList(a, moved, deviceCols)
+		}}
+	cmd.Flags().BoolVar(&on, "on", false, "it begins")
+	cmd.Flags().BoolVar(&off, "off", false, "it has ended")
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the audit log")
+	return cmd
 }
 
 // deviceMove is a command for one of the moves an operator may order; warning

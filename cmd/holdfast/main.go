@@ -31,7 +31,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer, env []string)
 func root(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "holdfast",
-		Short: "A root of trust for fleets of devices: inventory, certificates, enrolment, revocation, audit",
+		Short: "A root of trust for fleets of devices: inventory, certificates, message policy, revocation, audit",
 	}
 	a.globalFlags(cmd)
 	section(cmd, "server", "Run a server:",
@@ -49,6 +49,12 @@ func root(a *app) *cobra.Command {
 		waitingCommand(a), // requests that wait for an operator
 		certCommand(a),    // certificates one by one
 		enrollCommand(a),  // be a device: enrol over EST
+	)
+	section(cmd, "messages", "Decide and watch what is said:",
+		policyCommand(a),  // who may say what: plan, apply, test, explain
+		appCommand(a),     // programs that use the data
+		sessionCommand(a), // who is connected
+		tapCommand(a),     // messages as they pass
 	)
 	section(cmd, "proof", "Prove what happened:",
 		auditCommand(a), // the transparency log: list, prove, verify, witness

@@ -22,6 +22,12 @@ var statusCols = []col[adminapi.Status]{
 	{title: "MESSAGING", cell: func(s adminapi.Status) string { return s.Messaging }},
 	{title: "TRUST DOMAIN", cell: func(s adminapi.Status) string { return s.TrustDomain }},
 	{title: "DEVICES", cell: byState},
+	{title: "POLICY", cell: func(s adminapi.Status) string {
+		if s.Policy == 0 {
+			return "none: nothing is allowed"
+		}
+		return fmt.Sprintf("version %d", s.Policy)
+	}},
 	{title: "AUDIT LOG", cell: func(s adminapi.Status) string { return fmt.Sprintf("%d entries", s.AuditSize) }},
 	{title: "ENDPOINTS", cell: func(s adminapi.Status) string { return pairs(s.Endpoints) }},
 }

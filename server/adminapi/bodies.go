@@ -50,6 +50,11 @@ type deviceUpdate struct {
 	DeviceInput
 }
 
+type maintenance struct {
+	On     bool   `json:"on"`
+	Reason string `json:"reason,omitempty"`
+}
+
 type createdToken struct {
 	Token  enroll.Token `json:"token"`
 	Secret string       `json:"secret" doc:"what the device presents; it is never shown again"`

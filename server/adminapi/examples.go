@@ -49,6 +49,27 @@ var (
 		Details: map[string]string{"reason": "reported stolen"}}}
 	exampleStatus = Status{Version: "1.0.0", Node: "node-1", Started: exampleTime, Database: "sqlite", Messaging: "embedded", TrustDomain: "example.com",
 		Endpoints: map[string]string{"api": "https://127.0.0.1:8443"}, Devices: map[string]int64{"active": 981, "registered": 19}, AuditSize: 4712, Warnings: []string{}}
+
+	examplePolicyFile    = PolicyFile{Name: "pump.yaml", Text: "apiVersion: holdfast.dev/v1\nkind: DeviceType\nmetadata: {name: pump}\n"}
+	examplePolicyVersion = PolicyVersion{Version: 3, CreatedAt: exampleTime, CreatedBy: "client:admin", Message: "pumps report their pressure", SHA256: exampleAnchor.ID, Size: 812}
+	exampleTestResult    = PolicyTestResult{Test: "pumps", Case: "a pump cannot command another", File: "pump.yaml", Line: 41, Column: 9, Passed: true, Got: "deny", Want: "deny"}
+	examplePlan          = PolicyPlan{Version: 2, Problems: []PolicyProblem{}, Tests: []PolicyTestResult{exampleTestResult}, Connected: 25, Affected: 1,
+		Changes: []PolicyChange{{Kind: "DeviceType", Name: "pump", What: "changed", Details: []string{"subscribe commands: removed"}, Narrows: true}},
+		Effects: []PolicyEffect{{Kind: "device", ID: "pump-1", ClientID: "pump-1", Type: "pump", Zone: "north", By: []string{"DeviceType/pump"}, Lost: []string{"water/north/pump-1/cmd/#"}}}}
+	exampleExplanation = Explanation{Version: 3, As: PolicyFacts{Kind: "device", ID: "pump-1", Type: "pump", Zone: "north", State: "active"}, Allowed: true,
+		Rule: "DeviceType/pump/telemetry", Steps: []ExplainStep{{Rule: "DeviceType/pump/telemetry", File: "pump.yaml", Line: 7, Effect: "allow", Pattern: "water/north/pump-1/telemetry", Outcome: "allows", Decides: true}}}
+	exampleApp      = App{Name: "historian", Description: "Keeps what was measured", Audience: "operator", Declared: true, Tokens: 1}
+	exampleAppToken = AppToken{ID: "q7mzk3a2bfxe9hgt", App: "historian", CreatedAt: exampleTime, CreatedBy: "client:admin", ExpiresAt: exampleLater,
+		LastUsed: "2026-03-01", Note: "control room"}
+	exampleAppCertificate = Certificate{Serial: "4f1c0a5be2974d6c8f0e1b3a5c7d9e02", Profile: "app", Principal: "historian",
+		SPIFFEID: "spiffe://example.com/app/historian", KeyID: exampleAnchor.ID, Issuer: "issuing-1", Status: "issued",
+		NotBefore: exampleTime, NotAfter: exampleLater, Credential: "operator:admin"}
+	exampleSession = Session{ClientID: "pump-1", Kind: "device", ID: "pump-1", Type: "pump", Zone: "north", Node: "node-1", Address: "192.0.2.17:41712", Transport: "tls", Version: "5",
+		Connected: true, Since: exampleTime, KeepAlive: 60, Expiry: 86400, Subscriptions: []Subscription{{Filter: "water/north/pump-1/cmd/#", QoS: 1, Rule: "DeviceType/pump/commands"}},
+		In: Traffic{Messages: 1204, Bytes: 96320}, Out: Traffic{Messages: 7, Bytes: 210}, Refused: 1,
+		Refusals: []SessionRefusal{{Time: exampleTime, Action: "publish", Topic: "water/north/pump-2/telemetry", Rule: "", Detail: "no rule allows it"}}}
+	exampleTapped = tapLine{TapMessage: &TapMessage{Time: exampleTime, Topic: "water/north/pump-1/telemetry", QoS: 1,
+		From: TapFrom{Kind: "device", ID: "pump-1", Type: "pump"}, Payload: []byte(`{"bar":3.1}`), Properties: []Property{}}}
 )
 
 const (

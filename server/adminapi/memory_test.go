@@ -58,7 +58,7 @@ func newMemory() *memory {
 }
 
 func (m *memory) config() Config {
-	return Config{Authenticate: m, Types: m, Zones: m, Devices: m, Enrolment: m, Certificates: m, Authority: m, Audit: m, Version: "1.2.3",
+	return Config{Authenticate: m, Types: m, Zones: m, Devices: m, Enrolment: m, Certificates: m, Authority: m, Audit: m, Policies: m, Apps: m, Sessions: m, Tap: m, Version: "1.2.3",
 		Status: func(context.Context) (Status, error) { return exampleStatus, nil },
 		OnError: func(id string, err error) {
 			m.mu.Lock()

@@ -14,7 +14,7 @@ func description(version string) *huma.OpenAPI {
 		Info: &huma.Info{
 			Title:   "Holdfast",
 			Version: version,
-			Description: "Inventory, certificates, enrolment, revocation and audit of a fleet of devices.\n\n" +
+			Description: "Inventory, certificates, enrolment, revocation, message policy and audit of a fleet of devices.\n\n" +
 				"Every error is a problem document (RFC 9457) with a stable `code`, a sentence in `detail` and what to do in `fix`. " +
 				"An update names the `version` it was made from; 409 `changed-meanwhile` says that somebody else was faster. " +
 				"Lists are paged: give `next` of one answer as `after` (for the audit log: `before`) of the next request. " +
@@ -29,6 +29,9 @@ func description(version string) *huma.OpenAPI {
 			{Name: "waiting", Description: "Enrolments that wait for an operator"},
 			{Name: "certificates", Description: "Certificates one by one"},
 			{Name: "authority", Description: "Our certificate authorities"},
+			{Name: "policy", Description: "What may be said to whom: manifests, their tests, decisions explained"},
+			{Name: "apps", Description: "Programs that use the data, and what they sign in with"},
+			{Name: "sessions", Description: "MQTT sessions and the messages that pass"},
 			{Name: "audit", Description: "The transparency log of all changes"},
 			{Name: "status", Description: "How the server is"},
 		},

@@ -84,7 +84,7 @@ func TestDocument(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) < 44 {
+	if len(seen) < 61 {
 		t.Errorf("there are only %d operations", len(seen))
 	}
 }

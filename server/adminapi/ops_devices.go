@@ -60,12 +60,13 @@ type devicePut struct {
 	Body struct {
 		Version int64 `json:"version" minimum:"1" doc:"the version this was made from"`
 		DeviceInput
-		ID         string    `json:"id,omitempty" readOnly:"true" doc:"ignored"`
-		State      string    `json:"state,omitempty" readOnly:"true" doc:"ignored: moved by quarantine, release, revoke and retire"`
-		CreatedAt  time.Time `json:"created_at,omitzero" readOnly:"true" doc:"ignored"`
-		UpdatedAt  time.Time `json:"updated_at,omitzero" readOnly:"true" doc:"ignored"`
-		EnrolledAt time.Time `json:"enrolled_at,omitzero" readOnly:"true" doc:"ignored"`
-		SeenAt     time.Time `json:"seen_at,omitzero" readOnly:"true" doc:"ignored"`
+		ID          string    `json:"id,omitempty" readOnly:"true" doc:"ignored"`
+		Maintenance bool      `json:"maintenance,omitempty" readOnly:"true" doc:"ignored: set by maintenance"`
+		State       string    `json:"state,omitempty" readOnly:"true" doc:"ignored: moved by quarantine, release, revoke and retire"`
+		CreatedAt   time.Time `json:"created_at,omitzero" readOnly:"true" doc:"ignored"`
+		UpdatedAt   time.Time `json:"updated_at,omitzero" readOnly:"true" doc:"ignored"`
+		EnrolledAt  time.Time `json:"enrolled_at,omitzero" readOnly:"true" doc:"ignored"`
+		SeenAt      time.Time `json:"seen_at,omitzero" readOnly:"true" doc:"ignored"`
 	}
 }
 
@@ -74,12 +75,18 @@ type deviceMove struct {
 	Body reasoned
 }
 
+type deviceMaintenance struct {
+	ID   device.ID `path:"id" maxLength:"64" example:"sensor-0001"`
+	Body maintenance
+}
+
 func (in DeviceInput) noun(id device.ID) device.Device {
 	return device.Device{ID: id, Type: in.Type, Zone: in.Zone, Owner: in.Owner, Serial: in.Serial, Manufacturer: in.Manufacturer, Notes: in.Notes, Labels: in.Labels}
 }
 
 func (a *api) deviceOperations() {
 	const tag = "devices"
+	a.maintenanceOperation()
 	register(a, operation{id: "list-devices", method: http.MethodGet, path: "/devices", tag: tag, summary: "List devices",
 		description: "One page of the devices that all given filters select, by id.", response: DeviceList{Items: []device.Device{exampleDevice}, Next: exampleDevice.ID}}, a.listDevices)
 	register(a, operation{id: "create-device", method: http.MethodPost, path: "/devices", tag: tag, status: http.StatusCreated, summary: "Register a device",
@@ -126,6 +133,18 @@ func (a *api) deviceOperations() {
 				return &body[device.Device]{d}, err
 			})
 	}
+}
+
+func (a *api) maintenanceOperation() {
+	during := exampleDevice
+	during.Maintenance = true
+	register(a, operation{id: "maintain-device", method: http.MethodPost, path: "/devices/{id}/maintenance", tag: "devices", summary: "Begin or end the maintenance of a device",
+		description: "While somebody works on a device no command that stops for maintenance reaches it. It keeps its certificates and goes on reporting.",
+		request:     maintenance{true, "seal replaced, ticket 4713"}, response: during},
+		func(ctx context.Context, by access.Actor, in *deviceMaintenance) (*body[device.Device], error) {
+			d, err := a.cfg.Devices.SetMaintenance(ctx, by, in.ID, in.Body.On, in.Body.Reason)
+			return &body[device.Device]{d}, err
+		})
 }
 
 func (a *api) listDevices(ctx context.Context, _ access.Actor, in *deviceList) (*body[DeviceList], error) {

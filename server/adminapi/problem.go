@@ -89,6 +89,7 @@ func newProblem(ctx context.Context, status int, code, detail, fix string) *Prob
 func (a *api) problem(ctx context.Context, err error) *Problem {
 	var p *Problem
 	var rows *ImportError
+	var rejected *Rejected
 	var large *http.MaxBytesError
 	switch r := refusal.As(err); {
 	case errors.As(err, &p):
@@ -100,6 +101,10 @@ func (a *api) problem(ctx context.Context, err error) *Problem {
 		return p
 	case errors.As(err, &rows):
 		return rowsProblem(ctx, rows.Rows)
+	case errors.As(err, &rejected) && statusOf[r.Kind] != 0:
+		p := newProblem(ctx, statusOf[r.Kind], r.Code, r.Detail, r.Fix)
+		p.Errors = clipRows(rejected.Rows)
+		return p
 	case r != nil && statusOf[r.Kind] != 0:
 		return newProblem(ctx, statusOf[r.Kind], r.Code, r.Detail, r.Fix)
 	case errors.As(err, &large):

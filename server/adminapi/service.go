@@ -31,6 +31,10 @@ type Config struct {
 	Certificates Certificates
 	Authority    Authority
 	Audit        Audit
+	Policies     Policies
+	Apps         Apps
+	Sessions     Sessions
+	Tap          Tap
 	Status       func(ctx context.Context) (Status, error)
 	// Source tells where a request came from; nil takes the address of the
 	// connection. It must not believe a header that clients may set.
@@ -80,6 +84,7 @@ type Devices interface {
 	Devices(ctx context.Context, f device.Filter, p device.Page) (list []device.Device, next device.ID, err error)
 	UpdateDevice(ctx context.Context, by access.Actor, d device.Device) (device.Device, error) // type, zone, owner, labels, serial, manufacturer, notes
 	ChangeDevice(ctx context.Context, by access.Actor, id device.ID, m DeviceMove, reason string) (device.Device, error)
+	SetMaintenance(ctx context.Context, by access.Actor, id device.ID, on bool, reason string) (device.Device, error)
 	ImportDevices(ctx context.Context, by access.Actor, rows []ImportRow, progress func(done int)) error
 }
 
@@ -225,5 +230,6 @@ type Status struct {
 	Endpoints   map[string]string `json:"endpoints"`
 	Devices     map[string]int64  `json:"devices" doc:"number by state"`
 	AuditSize   int64             `json:"audit_size"`
+	Policy      int64             `json:"policy" doc:"the active version; 0: none was applied, and nothing is allowed"`
 	Warnings    []string          `json:"warnings"`
 }

@@ -69,6 +69,8 @@ type Config struct {
 	OCSP OCSP
 	// Enrolment [enrolment] bounds what sources and devices may ask.
 	Enrolment Enrolment
+	// MQTT [mqtt] bounds MQTT clients and says what is kept for them.
+	MQTT MQTT
 	// TrustedProxies [trusted_proxies] are networks (CIDR) whose X-Forwarded-For
 	// header is believed for the source address in rate limits and audit. At most
 	// 64. Default: none, the header is ignored.
@@ -89,6 +91,11 @@ type Listen struct {
 	API string
 	// Device [listen.device] serves EST (RFC 7030) to devices over TLS. Default 127.0.0.1:8444.
 	Device string
+	// MQTTS [listen.mqtts] serves MQTT 5 and 3.1.1 over mutual TLS. Default 127.0.0.1:8883.
+	MQTTS string
+	// WSS [listen.wss] serves MQTT over WebSocket over TLS, path /mqtt (MQTT 5
+	// section 6). Default 127.0.0.1:8884.
+	WSS string
 	// PKI [listen.pki] serves OCSP, CRLs and CA certificates over plain HTTP, as
 	// RFC 5280 section 4.2.1.13 wants: what it serves is signed. Default 127.0.0.1:8080.
 	PKI string
@@ -194,17 +201,20 @@ type Log struct {
 }
 
 // Default returns the configuration of a server that was told nothing. Fields
-// that follow from others (node, keys, key_encryption_file, pki_url) are empty.
+// that follow from others (node, keys, key_encryption_file, pki_url,
+// mqtt.replicas) are empty.
 func Default() Config {
 	return Config{
 		Data:        "/var/lib/holdfast",
 		TrustDomain: "holdfast.local",
-		Listen:      Listen{API: "127.0.0.1:8443", Device: "127.0.0.1:8444", PKI: "127.0.0.1:8080", Metrics: "127.0.0.1:9100"},
-		CA:          CA{Name: "Holdfast", Algorithm: "P-256", RootValidity: 20 * year, IssuingValidity: 5 * year},
-		CRL:         CRL{Lifetime: day, Refresh: 6 * time.Hour},
-		OCSP:        OCSP{Lifetime: 12 * time.Hour},
-		Enrolment:   Enrolment{Rate: 10, Burst: 50, MaxCertificates: 8},
-		Log:         Log{Level: slog.LevelInfo, Format: "text"},
+		Listen: Listen{API: "127.0.0.1:8443", Device: "127.0.0.1:8444", MQTTS: "127.0.0.1:8883", WSS: "127.0.0.1:8884",
+			PKI: "127.0.0.1:8080", Metrics: "127.0.0.1:9100"},
+		CA:        CA{Name: "Holdfast", Algorithm: "P-256", RootValidity: 20 * year, IssuingValidity: 5 * year},
+		CRL:       CRL{Lifetime: day, Refresh: 6 * time.Hour},
+		OCSP:      OCSP{Lifetime: 12 * time.Hour},
+		Enrolment: Enrolment{Rate: 10, Burst: 50, MaxCertificates: 8},
+		MQTT:      defaultMQTT(),
+		Log:       Log{Level: slog.LevelInfo, Format: "text"},
 	}
 }
 
@@ -235,6 +245,12 @@ func (c Config) Complete() Config {
 	}
 	if c.PKIURL == "" && portOf(c.Listen.PKI) != 0 {
 		c.PKIURL = "http://" + c.Listen.PKI
+	}
+	if c.MQTT.Replicas == 0 {
+		c.MQTT.Replicas = 1
+		if c.NATS.URL != "" {
+			c.MQTT.Replicas = 3
+		}
 	}
 	return c
 }

@@ -65,7 +65,7 @@ func TestPrecedence(t *testing.T) {
 		t.Fatal(err)
 	}
 	env := []string{"HOLDFAST_LISTEN_API=127.0.0.1:9", "HOLDFAST_LISTEN_DEVICE=127.0.0.1:10", "HOLDFAST_OCSP_LIFETIME=1d12h", "HOLDFAST_HOSTNAMES=b.example, 192.0.2.9",
-		"HOLDFAST_PORT_8443_TCP=tcp://10.0.0.1", "HOLDFAST_NODE=", "HOLDFAST_KEY=x", "OTHER=1",
+		"HOLDFAST_PORT_8443_TCP=tcp://10.0.0.1", "HOLDFAST_MQTT_PORT=tcp://10.0.0.1:8883", "HOLDFAST_MQTT_SERVICE_PORT=8883", "HOLDFAST_NODE=", "HOLDFAST_KEY=x", "OTHER=1",
 		`HOLDFAST_AUDIT_WITNESSES=[{url: "https://w.example", key: "w.example+3f2ff981+BDrdH4Q8vxRxXbMIZDcqJGJf3rWJrcCa3LwkR2ZWJFRO"}]`}
 	c, err := Load(file, env, flags)
 	if err != nil {
@@ -202,6 +202,7 @@ func FuzzLoad(f *testing.F) {
 		f.Add(data)
 	}
 	f.Add([]byte("audit: {witnesses: [{url: 'https://w', key: 'w.example+3f2ff981+BDrdH4Q8vxRxXbMIZDcqJGJf3rWJrcCa3LwkR2ZWJFRO'}], quorum: 1}\n"))
+	f.Add([]byte("mqtt: {max_packet: 65536, queue_bytes: 3KiB, retention: 3d, session_expiry: 1d, origins: ['https://[::1]:8443']}\nnats: {url: 'tls://n:1'}\n"))
 	f.Add([]byte("a: &a [*a]\n"))
 	f.Add([]byte("listen: {api: ':1', api: ':2'}\n? [x]\n: y\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {

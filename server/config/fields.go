@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,6 +35,7 @@ const (
 	duration
 	integer
 	float
+	size
 	boolean
 	list      // of text
 	witnesses // list of mappings
@@ -45,6 +47,7 @@ var kinds = map[kind]struct{ expects, tags string }{
 	duration:  {"a duration such as 90m, 24h or 365d", "!!str"},
 	integer:   {"a whole number", "!!int"},
 	float:     {"a number", "!!int !!float"},
+	size:      {"a size such as 64KiB, 1MiB or 8GiB, or a number of bytes", "!!str !!int"},
 	boolean:   {"true or false", "!!bool"},
 	list:      {"a list of texts such as [a, b]", "!!seq"},
 	witnesses: {"a list such as [{url: \"https://witness.example\", key: \"NAME+HASH+KEY\"}]", "!!seq"},
@@ -63,13 +66,15 @@ func (f field) flag() string {
 
 // fieldsOf lists every key, in the order of the manual, bound to c.
 func fieldsOf(c *Config) []field {
-	return []field{
+	return slices.Concat([]field{
 		textField("data", "folder for everything this server keeps", &c.Data, validPath),
 		textField("trust_domain", "SPIFFE trust domain of all identities; cannot be changed later", &c.TrustDomain, validTrustDomain),
 		textField("node", "name of this server among those on one database (default: the host name)", &c.Node, optional(validNode)),
 		listField("hostnames", "further DNS names and IP addresses in the server's certificate", &c.Hostnames, validHostname),
 		textField("listen.api", "HOST:PORT of the admin API and console (TLS)", &c.Listen.API, validListen),
 		textField("listen.device", "HOST:PORT for devices: EST (TLS)", &c.Listen.Device, validListen),
+		textField("listen.mqtts", "HOST:PORT of MQTT (mutual TLS)", &c.Listen.MQTTS, validListen),
+		textField("listen.wss", "HOST:PORT of MQTT over WebSocket, path /mqtt (TLS)", &c.Listen.WSS, validListen),
 		textField("listen.pki", "HOST:PORT for OCSP, CRLs and CA certificates (plain HTTP)", &c.Listen.PKI, validListen),
 		textField("listen.metrics", "HOST:PORT for metrics and health (plain HTTP)", &c.Listen.Metrics, validListen),
 		textField("pki_url", "base URL of OCSP and CRLs in certificates (default: http:// and listen.pki)", &c.PKIURL, optional(validPKIURL)),
@@ -89,6 +94,7 @@ func fieldsOf(c *Config) []field {
 		numberField("enrolment.rate", "enrolment requests per second from one source", float, &c.Enrolment.Rate, 0.01, 100_000, parseFloat),
 		numberField("enrolment.burst", "enrolment requests at once from one source", integer, &c.Enrolment.Burst, 1, 100_000, strconv.Atoi),
 		numberField("enrolment.max_certificates", "live certificates of one device", integer, &c.Enrolment.MaxCertificates, 1, 1000, strconv.Atoi),
+	}, mqttFields(&c.MQTT), []field{
 		prefixesField("trusted_proxies", "networks whose X-Forwarded-For is believed", &c.TrustedProxies),
 		witnessesField("audit.witnesses", "witnesses that cosign checkpoints, as [{url: …, key: …}]", &c.Audit.Witnesses),
 		numberField("audit.quorum", "witnesses that must have cosigned a checkpoint", integer, &c.Audit.Quorum, 0, maxWitnesses, strconv.Atoi),
@@ -99,7 +105,7 @@ func fieldsOf(c *Config) []field {
 		levelField("log.level", "least that is logged: debug, info, warn or error", &c.Log.Level),
 		textField("log.format", "text or json", &c.Log.Format, oneOf("text", "json")),
 		boolField("demo", "add a simulated fleet", &c.Demo),
-	}
+	})
 }
 
 // quiet keeps the value out of messages: people put passwords where they do not belong.

@@ -51,8 +51,11 @@ func checkTogether(c *Config, origins map[string]string, ps *Problems) {
 	refuse((c.Audit.Syslog.ClientCert == "") != (c.Audit.Syslog.ClientKey == ""), "audit.syslog.client_cert", "give both or none", "client_cert and client_key belong together")
 	refuse(c.Audit.Syslog.Address == "" && c.Audit.Syslog.ClientCert+c.Audit.Syslog.CA != "", "audit.syslog.address", "give the collector's address, or remove the rest of the section", "the address is missing")
 	refuse(c.NATS.URL == "" && c.NATS.Credentials+c.NATS.CA != "", "nats.url", "give the cluster's URL, or remove the rest of the section", "credentials and ca are for a cluster")
-	listens := []string{c.Listen.API, c.Listen.Device, c.Listen.PKI, c.Listen.Metrics}
-	for i, key := range []string{"listen.api", "listen.device", "listen.pki", "listen.metrics"} {
+	refuse(c.MQTT.Retention < c.MQTT.SessionExpiry, "mqtt.retention", "lengthen it, or shorten mqtt.session_expiry", "it is shorter than mqtt.session_expiry: a client that comes back in time would find its session without the messages promised to it")
+	refuse(c.MQTT.Replicas > 1 && c.NATS.URL == "", "mqtt.replicas", "give the cluster's URL in nats.url, or remove it", "the embedded message store keeps one copy")
+	refuse(c.MQTT.Sync == "always" && c.NATS.URL != "", "mqtt.sync", "set sync_interval: always in the cluster's jetstream configuration, and remove it here", "it is for the embedded message store and would change nothing in the cluster of nats.url")
+	listens := []string{c.Listen.API, c.Listen.Device, c.Listen.MQTTS, c.Listen.WSS, c.Listen.PKI, c.Listen.Metrics}
+	for i, key := range []string{"listen.api", "listen.device", "listen.mqtts", "listen.wss", "listen.pki", "listen.metrics"} {
 		refuse(portOf(listens[i]) != 0 && slices.Contains(listens[:i], listens[i]), key, "give each listener its own", "another listener has the same address")
 	}
 }

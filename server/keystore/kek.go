@@ -68,6 +68,12 @@ func ParseKEK(text []byte) (*KEK, error) {
 	return k, nil
 }
 
+// Derive makes a 32-byte key for one purpose, the same on every server that has
+// this key (HKDF-SHA-256, RFC 5869). It says nothing about the key itself.
+func (k *KEK) Derive(purpose string) ([]byte, error) {
+	return hkdf.Key(sha256.New, k.secret[:], nil, "holdfast derived "+purpose, 32)
+}
+
 // LoadKEK finds the key-encryption key, in this order: the environment variable
 // HOLDFAST_KEY; the systemd credential holdfast-key (a file in
 // $CREDENTIALS_DIRECTORY, see systemd.exec(5) LoadCredential=); fallbackFile,

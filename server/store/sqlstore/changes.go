@@ -17,6 +17,10 @@ const (
 	ChangeQuarantined   ChangeKind = "quarantined"    // subject: a principal
 	ChangeReleased      ChangeKind = "released"       // subject: a principal
 	ChangeAuthority     ChangeKind = "authority"      // subject: a CA's id
+	ChangeDevice        ChangeKind = "device"         // subject: the id of a device that was created or described anew, maintenance included
+	ChangeDevices       ChangeKind = "devices"        // many devices were created; no subject
+	ChangePolicy        ChangeKind = "policy"         // subject: the version that is active now
+	ChangeAppToken      ChangeKind = "app-token"      // subject: the id of a token that was revoked
 )
 
 // Change is a control event. Versions grow by one in the order of commits.
@@ -43,6 +47,17 @@ func bumpChange(t *tx, kind ChangeKind, subject string, at time.Time) (version i
 // ChangeVersion is the version of the newest control event, 0 if there is none.
 func (s *Store) ChangeVersion(ctx context.Context) (version int64, err error) {
 	err = s.row(ctx, `SELECT CAST(value AS BIGINT) FROM meta WHERE name = 'change_version'`, nil, &version)
+	return version, err
+}
+
+// RevocationVersion is the version of the newest control event that a CRL has to
+// follow, 0 if there is none.
+func (s *Store) RevocationVersion(ctx context.Context) (version int64, err error) {
+	err = s.row(ctx, `SELECT version FROM change WHERE kind IN ('revoked', 'device-revoked', 'quarantined', 'released', 'authority')
+		ORDER BY version DESC LIMIT 1`, nil, &version)
+	if err == ErrNotFound {
+		err = nil
+	}
 	return version, err
 }
 

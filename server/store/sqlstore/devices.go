@@ -11,23 +11,25 @@ import (
 	"github.com/holdfast-iot/holdfast/device"
 )
 
-const deviceColumns = `id, type, zone, owner, serial, manufacturer, notes, labels, state, created_at, updated_at, enrolled_at, seen_at, version`
+const deviceColumns = `id, type, zone, owner, serial, manufacturer, notes, labels, state, maintenance, created_at, updated_at, enrolled_at, seen_at, version`
 
-const deviceWidth = 14
+const deviceWidth = 15
 
 func scanDevice(sc scanner) (d device.Device, err error) {
 	var created, updated, enrolled, seen int64
 	var labels string
-	if err = sc.Scan(&d.ID, &d.Type, &d.Zone, &d.Owner, &d.Serial, &d.Manufacturer, &d.Notes, &labels, &d.State, &created, &updated, &enrolled, &seen, &d.Version); err != nil {
+	var maintenance int
+	if err = sc.Scan(&d.ID, &d.Type, &d.Zone, &d.Owner, &d.Serial, &d.Manufacturer, &d.Notes, &labels, &d.State, &maintenance, &created, &updated, &enrolled, &seen, &d.Version); err != nil {
 		return d, notFound(err)
 	}
+	d.Maintenance = maintenance != 0
 	d.CreatedAt, d.UpdatedAt, d.EnrolledAt, d.SeenAt = fromMicros(created), fromMicros(updated), fromMicros(enrolled), fromMicros(seen)
 	d.Labels, err = parseLabels(labels)
 	return d, err
 }
 
 func deviceArgs(args []any, d *device.Device) []any {
-	return append(args, d.ID, d.Type, d.Zone, d.Owner, d.Serial, d.Manufacturer, d.Notes, formatLabels(d.Labels), d.State,
+	return append(args, d.ID, d.Type, d.Zone, d.Owner, d.Serial, d.Manufacturer, d.Notes, formatLabels(d.Labels), d.State, flag(d.Maintenance),
 		micros(d.CreatedAt), micros(d.UpdatedAt), micros(d.EnrolledAt), micros(d.SeenAt), d.Version)
 }
 
@@ -89,7 +91,8 @@ type Clash struct {
 // InsertDevices adds all devices or none. Rows that clash with the inventory are
 // returned with a nil error, and then nothing is written. The zones and types named in placed are
 // checked again to be as they were read (name to version): ErrChanged if not.
-// progress, if not nil, is told how many rows were written so far.
+// progress, if not nil, is told how many rows were written so far. All of them are
+// one control event; it comes last, because until the commit no other can be written.
 func (s *Store) InsertDevices(ctx context.Context, list []device.Device, placed Placed, progress func(done int), events ...audit.Event) ([]Clash, error) {
 	err := s.write(ctx, "device.insert", events, func(t *tx) error {
 		if err := placed.check(t); err != nil {
@@ -107,6 +110,16 @@ func (s *Store) InsertDevices(ctx context.Context, list []device.Device, placed 
 			}
 		}
 		return nil
+	}, func(t *tx) error {
+		if len(list) == 0 {
+			return nil
+		}
+		kind, subject := ChangeDevices, ""
+		if len(list) == 1 {
+			kind, subject = ChangeDevice, string(list[0].ID)
+		}
+		_, err := bumpChange(t, kind, subject, list[0].UpdatedAt)
+		return err
 	})
 	if !errors.Is(err, errClash) {
 		return nil, err
@@ -242,8 +255,8 @@ func (s *Store) findClashes(ctx context.Context, list []device.Device) ([]Clash,
 
 const maxClashes = 1000
 
-// UpdateDevice replaces a device's descriptive fields at version d.Version-1;
-// ErrChanged if it has another, or if its serial is taken.
+// UpdateDevice replaces a device's descriptive fields at version d.Version-1 and
+// tells all nodes; ErrChanged if it has another, or if its serial is taken.
 func (s *Store) UpdateDevice(ctx context.Context, d device.Device, placed Placed, events ...audit.Event) error {
 	return s.write(ctx, "device.update", events, func(t *tx) error {
 		if err := placed.check(t); err != nil {
@@ -268,7 +281,24 @@ func (s *Store) UpdateDevice(ctx context.Context, d device.Device, placed Placed
 		for k, v := range d.Labels {
 			labels = append(labels, k, v, d.ID)
 		}
-		return insertLabels(t, labels)
+		if err := insertLabels(t, labels); err != nil {
+			return err
+		}
+		_, err = bumpChange(t, ChangeDevice, string(d.ID), d.UpdatedAt)
+		return err
+	})
+}
+
+// SetMaintenance sets or clears the flag that somebody works on a device, at
+// version d.Version-1, and tells all nodes; ErrChanged if it has another.
+func (s *Store) SetMaintenance(ctx context.Context, d device.Device, events ...audit.Event) error {
+	return s.write(ctx, "device.maintenance", events, func(t *tx) error {
+		if err := t.one(`UPDATE device SET maintenance = $1, updated_at = $2, version = $3 WHERE id = $4 AND version = $5`,
+			flag(d.Maintenance), micros(d.UpdatedAt), d.Version, d.ID, d.Version-1); err != nil {
+			return err
+		}
+		_, err := bumpChange(t, ChangeDevice, string(d.ID), d.UpdatedAt)
+		return err
 	})
 }
 

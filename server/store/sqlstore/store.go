@@ -128,8 +128,8 @@ func (s *Store) Ping(ctx context.Context) error {
 // Outbox yields a value after commits that wrote audit events here.
 func (s *Store) Outbox() <-chan struct{} { return s.outbox }
 
-// write runs fn and stores events in one transaction.
-func (s *Store) write(ctx context.Context, name string, events []audit.Event, fn func(*tx) error) error {
+// write runs fn, stores events and runs last, in one transaction.
+func (s *Store) write(ctx context.Context, name string, events []audit.Event, fn func(*tx) error, last ...func(*tx) error) error {
 	leaves := make([][]byte, len(events))
 	for i, e := range events {
 		leaf, err := audit.Encode(e)
@@ -144,6 +144,11 @@ func (s *Store) write(ctx context.Context, name string, events []audit.Event, fn
 		}
 		if err := putEvents(t, events, leaves); err != nil {
 			return err
+		}
+		for _, fn := range last {
+			if err := fn(t); err != nil {
+				return err
+			}
 		}
 		if s.faults.NotWritten != nil {
 			return s.faults.NotWritten(name)

@@ -50,7 +50,7 @@ func Writes() (names []string) {
 	return names
 }
 
-var writes = slices.Concat(kindWrites, deviceWrites, enrolmentWrites, revocationWrites, logWrites)
+var writes = slices.Concat(kindWrites, deviceWrites, policyWrites, enrolmentWrites, revocationWrites, logWrites)
 
 var kindWrites = []write{
 	{method: "InsertZone", prepare: func(w *world) func(...audit.Event) error {
@@ -101,10 +101,32 @@ var deviceWrites = []write{
 		d.Owner, d.Labels = "ann", map[string]string{"b": "3"}
 		return func(ev ...audit.Event) error { return w.UpdateDevice(w.Context(), d, placed(), ev...) }
 	}},
+	{method: "SetMaintenance", prepare: func(w *world) func(...audit.Event) error {
+		d := w.moved(w.device("f-1"), device.Registered)
+		d.Maintenance = true
+		return func(ev ...audit.Event) error { return w.SetMaintenance(w.Context(), d, ev...) }
+	}},
 	{method: "ActivateDevice", prepare: func(w *world) func(...audit.Event) error {
 		d := w.moved(w.device("f-1"), device.Active)
 		d.SeenAt = start
 		return func(ev ...audit.Event) error { return w.ActivateDevice(w.Context(), d, ev...) }
+	}},
+}
+
+var policyWrites = []write{
+	{method: "ApplyPolicy", prepare: func(w *world) func(...audit.Event) error {
+		return func(ev ...audit.Event) error { return w.ApplyPolicy(w.Context(), policyVersion(1), ev...) }
+	}},
+	{method: "InsertAppToken", prepare: func(w *world) func(...audit.Event) error {
+		return func(ev ...audit.Event) error { return w.InsertAppToken(w.Context(), appToken("f-app", "scada"), ev...) }
+	}},
+	{method: "UsedAppToken", silent: true, prepare: func(w *world) func(...audit.Event) error {
+		return func(...audit.Event) error { return w.UsedAppToken(w.Context(), "f-app", 20_000) }
+	}},
+	{method: "RevokeAppToken", prepare: func(w *world) func(...audit.Event) error {
+		return func(ev ...audit.Event) error {
+			return w.RevokeAppToken(w.Context(), "scada", "f-app", start.Add(time.Minute), ev...)
+		}
 	}},
 }
 

@@ -74,7 +74,7 @@ var operations = []struct {
 	{"create", func(s *script, n int) error {
 		d := thing(s.id(n))
 		clashes, err := s.InsertDevices(s.Context(), []device.Device{d, thing(d.ID + "-twin")}, placed(), nil,
-			s.about("device.created", d.ID), s.about("device.created", d.ID+"-twin"))
+			s.about("device.created", d.ID), s.about("device.created", d.ID+"-twin"), s.event("devices.announced", "", ""))
 		if len(clashes) > 0 {
 			return sqlstore.ErrChanged
 		}
@@ -148,6 +148,15 @@ var operations = []struct {
 	{"quarantine", func(s *script, n int) error { return s.move(n, device.Quarantine, device.Quarantined) }},
 	{"release", func(s *script, n int) error { return s.move(n, device.Release, device.Registered) }},
 	{"retire", func(s *script, n int) error { return s.move(n, device.Retire, device.Retired) }},
+	{"maintenance", func(s *script, n int) error {
+		d, err := s.Device(s.Context(), s.id(n))
+		if err == nil {
+			d = s.moved(d, d.State)
+			d.Maintenance = !d.Maintenance
+			err = s.SetMaintenance(s.Context(), d, s.about("device.maintenance", d.ID))
+		}
+		return err
+	}},
 	{"stale", func(s *script, n int) error {
 		d, err := s.Device(s.Context(), s.id(n))
 		if err == nil {
@@ -195,14 +204,15 @@ func (w *world) balance() error {
 		want  int
 	}{
 		{`SELECT COUNT(*) FROM device`, told["device.created"]},
-		{`SELECT COUNT(*) FROM change`, told["device.changed"]},
+		{`SELECT COUNT(*) FROM change`, told["device.changed"] + told["devices.announced"] + told["device.maintenance"]},
+		{`SELECT COUNT(*) FROM change WHERE kind = 'devices'`, told["devices.announced"]},
 		{`SELECT COUNT(*) FROM certificate`, told["certificate.reserved"]},
 		{`SELECT COUNT(*) FROM certificate WHERE der IS NOT NULL`, told["certificate.issued"]},
 		{`SELECT COUNT(*) FROM certificate WHERE status = 'abandoned'`, told["certificate.abandoned"]},
 		{`SELECT COUNT(*) FROM waiting`, told["enrolment.waiting"]},
 		{`SELECT COUNT(*) FROM waiting WHERE decided_by = 'client:a'`, told["enrolment.decided"]},
 		{`SELECT used FROM token WHERE id = 't1'`, told["certificate.reserved"] - told["certificate.abandoned"] + told["enrolment.waiting"]},
-		{`SELECT CAST(value AS BIGINT) FROM meta WHERE name = 'change_version'`, told["device.changed"]},
+		{`SELECT CAST(value AS BIGINT) FROM meta WHERE name = 'change_version'`, told["device.changed"] + told["devices.announced"] + told["device.maintenance"]},
 	} {
 		var n int
 		if err := w.raw.QueryRowContext(w.Context(), c.query).Scan(&n); err != nil {

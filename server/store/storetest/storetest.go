@@ -99,7 +99,7 @@ func Run(t *testing.T, b Backend) {
 		name string
 		run  func(*testing.T, Backend)
 	}{
-		{"Kinds", testKinds}, {"Devices", testDevices}, {"Tokens", testTokens}, {"Waiting", testWaiting},
+		{"Kinds", testKinds}, {"Devices", testDevices}, {"Tokens", testTokens}, {"Policies", testPolicies}, {"Waiting", testWaiting},
 		{"Enrolment", testEnrolment}, {"Revocation", testRevocation}, {"Authorities", testAuthorities},
 		{"Leases", testLeases}, {"Audit", testAudit}, {"Meta", testMeta},
 		{"Faults", testFaults}, {"Life", testLife}, {"Crash", testCrash}, {"Sequences", testSequences},

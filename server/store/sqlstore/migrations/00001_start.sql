@@ -65,6 +65,7 @@ CREATE TABLE device (
     notes        TEXT NOT NULL,
     labels       TEXT NOT NULL,
     state        TEXT NOT NULL,
+    maintenance  SMALLINT NOT NULL,
     created_at   BIGINT NOT NULL,
     updated_at   BIGINT NOT NULL,
     enrolled_at  BIGINT NOT NULL,
@@ -179,6 +180,30 @@ CREATE TABLE api_token (
     created_at BIGINT NOT NULL
 );
 
+-- What may be said to whom: each version is a whole policy, the newest is active.
+CREATE TABLE policy_version (
+    version    BIGINT PRIMARY KEY,
+    created_at BIGINT NOT NULL,
+    created_by TEXT NOT NULL,
+    message    TEXT NOT NULL,
+    sha256     TEXT NOT NULL,
+    files      BYTEA NOT NULL
+);
+
+-- What apps without a certificate sign in with. used_day counts days since 1970.
+CREATE TABLE app_token (
+    id         TEXT PRIMARY KEY,
+    app        TEXT NOT NULL,
+    hash       BYTEA NOT NULL,
+    created_at BIGINT NOT NULL,
+    created_by TEXT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    used_day   BIGINT NOT NULL,
+    note       TEXT NOT NULL,
+    revoked_at BIGINT NOT NULL
+);
+CREATE INDEX app_token_app ON app_token (app, created_at);
+
 -- Control events: what every node has to learn, in order.
 CREATE TABLE change (
     version BIGINT PRIMARY KEY,
@@ -232,6 +257,8 @@ DROP TABLE audit_entry;
 DROP TABLE audit_outbox;
 DROP TABLE lease;
 DROP TABLE change;
+DROP TABLE app_token;
+DROP TABLE policy_version;
 DROP TABLE api_token;
 DROP TABLE certificate;
 DROP TABLE public_key;

@@ -1,0 +1,296 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/holdfast-iot/holdfast/broker/msglog"
+	"github.com/holdfast-iot/holdfast/mqtt"
+)
+
+// feedLocked sees to it that retained messages and the log are read.
+func (s *session) feedLocked() {
+	if s.feeding || s.over || s.ending || !s.behind && len(s.todo) == 0 && len(s.again) == 0 {
+		return
+	}
+	s.feeding = true
+	s.b.wg.Go(s.feed)
+}
+
+// resume goes on with what was under way when the last connection ended
+// (MQTT-4.4.0-1), and then with the log.
+func (s *session) resume() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.flight {
+		if f.released {
+			s.sendLocked(&mqtt.Pubrel{Ack: mqtt.Ack{ID: f.id}})
+		}
+	}
+	s.resend = true
+	s.feedLocked()
+}
+
+// feed moves messages from the log to the queue until the session is up with the
+// live ones. One goroutine per session runs it, when there is something to read.
+func (s *session) feed() {
+	ctx, cancel := context.WithCancel(s.b.life)
+	defer cancel()
+	go func() { // ends with the connection, or with this
+		select {
+		case <-s.done:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if err := s.feedAll(ctx); err != nil && ctx.Err() == nil {
+		s.b.log.Error("reading messages for a client", "client", s.id, "err", err)
+		s.close(mqtt.UnspecifiedError, "the messages that wait could not be read: connect again")
+	}
+	s.mu.Lock()
+	s.feeding = false
+	s.feedLocked() // something came in between
+	s.mu.Unlock()
+}
+
+func (s *session) feedAll(ctx context.Context) error {
+	if err := s.sendAgain(ctx); err != nil {
+		return err
+	}
+	if err := s.sendRetained(ctx); err != nil {
+		return err
+	}
+	return s.readLog(ctx)
+}
+
+// slot waits for a turn to read from the log.
+func (b *Broker) slot(ctx context.Context) (release func(), err error) {
+	select {
+	case b.catching <- struct{}{}:
+		return func() { <-b.catching }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// sendAgain queues what was in flight on the last connection, in its order.
+func (s *session) sendAgain(ctx context.Context) error {
+	s.mu.Lock()
+	var flights []flying
+	if s.resend {
+		flights = append(flights, s.flight...)
+	}
+	waiting := s.again
+	s.resend, s.again = false, nil
+	s.mu.Unlock()
+	for _, f := range flights {
+		if f.released || f.seq == 0 {
+			continue
+		}
+		if err := s.sendStored(ctx, f.seq, f.id, f.qos); err != nil {
+			return err
+		}
+	}
+	for _, seq := range waiting {
+		if err := s.sendStored(ctx, seq, 0, 2); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) sendStored(ctx context.Context, seq uint64, id uint16, qos mqtt.QoS) error {
+	release, err := s.b.slot(ctx)
+	if err != nil {
+		return err
+	}
+	m, err := s.b.msgs.Get(ctx, seq)
+	release()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if errors.Is(err, msglog.ErrNotFound) { // retention took it
+		if i := s.flightOf(id); i >= 0 {
+			s.land(i)
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	t := s.match(m.Topic)
+	d := delivery{m: &message{Message: m}, qos: qos, id: id, dup: id != 0, retained: true}
+	if t != nil {
+		d.to, d.retain = t, m.Retain && t.rap
+	}
+	if id == 0 {
+		if t == nil {
+			return nil
+		}
+		d.qos, d.retain = min(m.QoS, t.qos), true
+	}
+	s.logged.push(d)
+	s.wakeLocked()
+	return nil
+}
+
+// match finds the session's own subscriptions for a topic.
+func (s *session) match(topic string) *target {
+	var subs []*subscription
+	for _, sub := range s.subs {
+		if sub.parsed.Share == "" && mqtt.Match(sub.parsed.Pattern, topic) {
+			subs = append(subs, sub)
+		}
+	}
+	if len(subs) == 0 {
+		return nil
+	}
+	return &gather(subs)[0]
+}
+
+// wait waits until the queue has room.
+func (s *session) wait(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		ok := s.roomFor()
+		s.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-s.room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// sendRetained queues the retained messages of new subscriptions.
+func (s *session) sendRetained(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		if len(s.todo) == 0 {
+			s.todo = nil
+			s.mu.Unlock()
+			return nil
+		}
+		sub := s.todo[0]
+		s.todo = s.todo[1:]
+		s.mu.Unlock()
+		if sub.gone.Load() {
+			continue
+		}
+		t := &target{to: s, subs: []*subscription{sub}, qos: sub.qos, rap: true}
+		if sub.ident != 0 {
+			t.ids = []uint32{sub.ident}
+		}
+		var failed error
+		err := s.b.msgs.Retained(ctx, sub.parsed.Pattern, func(m *msglog.Message) bool {
+			if failed = s.wait(ctx); failed != nil {
+				return false
+			}
+			s.queueRetained(t, m)
+			return true
+		})
+		if err == nil {
+			err = failed
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (s *session) queueRetained(t *target, m *msglog.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over || s.ending {
+		return
+	}
+	d := delivery{m: &message{Message: m}, to: t, qos: min(m.QoS, t.qos), retain: true, retained: true}
+	// In one queue with the logged ones, also at QoS 0: that one waits for room,
+	// the other drops.
+	s.logged.push(d)
+	s.wakeLocked()
+}
+
+// readLog moves what the session has not had from the log to the queue.
+func (s *session) readLog(ctx context.Context) error {
+	s.mu.Lock()
+	if !s.behind {
+		s.mu.Unlock()
+		return nil
+	}
+	var from []msglog.From
+	for _, sub := range s.subs {
+		if sub.qos > 0 && sub.parsed.Share == "" {
+			from = append(from, msglog.From{Filter: sub.parsed.Pattern, After: max(s.next, sub.from)})
+		}
+	}
+	s.mu.Unlock()
+	cursor := s.b.msgs.Cursor(from)
+	for {
+		if err := s.wait(ctx); err != nil {
+			return err
+		}
+		release, err := s.b.slot(ctx)
+		if err != nil {
+			return err
+		}
+		m, err := cursor.Next(ctx)
+		release()
+		switch {
+		case errors.Is(err, io.EOF):
+			if s.upToDate() {
+				return nil
+			}
+		case err != nil:
+			return err
+		default:
+			s.queueLogged(m)
+		}
+	}
+}
+
+// upToDate ends reading the log when no message was left out meanwhile.
+func (s *session) upToDate() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.skipped > s.looked { // one more look finds what was left out: it was in the log before
+		s.looked = s.skipped
+		return false
+	}
+	s.behind = false
+	return true
+}
+
+func (s *session) queueLogged(m *msglog.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next = max(s.next, m.Seq)
+	t := s.match(m.Topic)
+	if t == nil || s.over || s.ending || t.noLocal && m.From.Client == s.id || s.had(m.Seq) {
+		return
+	}
+	// Only subscriptions that were there before the message and with a promise.
+	qos := mqtt.QoS(0)
+	for _, sub := range t.subs {
+		if sub.from < m.Seq {
+			qos = max(qos, sub.qos)
+		}
+	}
+	if qos = min(qos, m.QoS); qos == 0 {
+		return
+	}
+	s.pushLogged(delivery{m: &message{Message: m}, to: t, qos: qos, retain: m.Retain && t.rap})
+}
+
+// had reports whether a message was queued already, live.
+func (s *session) had(seq uint64) bool {
+	for _, r := range s.recent {
+		if r == seq {
+			return true
+		}
+	}
+	return false
+}

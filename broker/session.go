@@ -1,0 +1,279 @@
+package broker
+
+import (
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/holdfast-iot/holdfast/mqtt"
+	"github.com/holdfast-iot/holdfast/policy"
+)
+
+// permit is what a session may do, under one policy and one state of facts.
+type permit struct {
+	who   policy.Principal
+	set   *policy.Set
+	perms *policy.Permissions
+	id    uint64 // differs from every other permit's
+}
+
+var permits atomic.Uint64
+
+func newPermit(set *policy.Set, who policy.Principal) *permit {
+	return &permit{who: who, set: set, perms: set.For(who), id: permits.Add(1)}
+}
+
+// session is one client while it is connected here. What outlives the connection
+// is its row in the log.
+type session struct {
+	b         *Broker
+	id        string // client id
+	peer      Peer
+	nc        net.Conn
+	version   mqtt.Version
+	since     time.Time
+	keep      time.Duration // silence that ends the connection; 0: none does
+	window    int           // QoS 1 and 2 messages that may be under way to the client
+	maxSize   int           // bytes of a packet that the client takes
+	aliasMax  int           // topic aliases that the client takes
+	problem   bool          // the client wants reason strings
+	reader    *mqtt.Reader
+	flushFn   func() // flush as a value: a go statement of it allocates nothing
+	permit    atomic.Pointer[permit]
+	owner     *ownerState
+	count     sessionCounters
+	done      chan struct{} // closed when the connection is going to end
+	gone      chan struct{} // closed when nothing of it is left here
+	stopped   atomic.Bool   // nothing more is taken from the client
+	drainOnce sync.Once
+	release   func() // gives the client id back to the cluster; nil: alone
+
+	in  inbound  // owned by the reading goroutine
+	out outgoing // owned by the flushing goroutine
+
+	mu       sync.Mutex
+	subs     map[string]*subscription // by filter as subscribed; guarded by mu
+	ctl      []byte                   // packets that wait for flush, encoded; guarded by mu
+	fast     ring                     // QoS 0; guarded by mu
+	logged   ring                     // QoS 1 and 2, and retained ones; guarded by mu
+	flight   []flying                 // sent and not acknowledged, in the order of sending; guarded by mu
+	lastID   uint16                   // packet identifier given last; guarded by mu
+	flushing bool                     // a goroutine runs flush; guarded by mu
+	ending   bool                     // the connection is going to end; guarded by mu
+	drained  chan struct{}            // set by close; closed when its last packet was written; guarded by mu
+	over     bool                     // the connection has ended; guarded by mu
+
+	behind  bool            // logged messages come from the log, not live; guarded by mu
+	feeding bool            // a goroutine runs feed; guarded by mu
+	resend  bool            // what is in flight must be sent again; guarded by mu
+	again   []uint64        // retained messages that waited when the last connection ended; guarded by mu
+	skipped uint64          // newest message not taken live while behind; guarded by mu
+	looked  uint64          // the value of skipped that the last look at the log was for; guarded by mu
+	next    uint64          // while behind: what was read up to; guarded by mu
+	taken   uint64          // newest message that entered the queue; guarded by mu
+	recent  []uint64        // numbers taken lately, in a cluster; guarded by mu
+	todo    []*subscription // whose retained messages are to be sent; guarded by mu
+	room    chan struct{}   // capacity 1: the queue has room again
+
+	acks     []*pending    // QoS 1 and 2 messages of the client being stored, in its order; guarded by mu
+	stalled  chan struct{} // closed when acks has room again; nil: nobody waits; guarded by mu
+	twice    receipts      // QoS 2 messages received and not released; guarded by mu
+	persist  bool          // the session outlives the connection; guarded by mu
+	expiry   uint32        // session expiry in seconds; guarded by mu
+	will     *will         // guarded by mu
+	row      saver         // guarded by mu
+	refusals []Refusal     // the last few; guarded by mu
+}
+
+// outgoing is what the goroutine that writes keeps.
+type outgoing struct {
+	aliases map[string]uint16          // topics that the client knows by alias
+	checks  map[string]*policy.Verdict // on deliveries, by topic
+	permit  uint64                     // whose verdicts
+}
+
+// flying is a message sent to the client and not acknowledged.
+type flying struct {
+	id       uint16
+	qos      mqtt.QoS
+	released bool   // QoS 2: PUBREC came
+	saved    bool   // QoS 2: the row has the identifier
+	seq      uint64 // in the log; 0: it is not there
+	share    *shared
+}
+
+func (s *session) principal() policy.Principal {
+	if p := s.permit.Load(); p != nil {
+		return p.who
+	}
+	return policy.Principal{}
+}
+
+// send queues a packet that is not a message.
+func (s *session) send(p mqtt.Packet) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sendLocked(p)
+}
+
+func (s *session) sendLocked(p mqtt.Packet) {
+	if s.over {
+		return
+	}
+	before := len(s.ctl)
+	out, err := p.AppendTo(s.ctl, s.version)
+	if err != nil {
+		s.b.log.Error("writing a packet", "type", p.Type().String(), "err", err)
+		return
+	}
+	if len(out)-before > s.maxSize {
+		return // it must not be sent (MQTT-3.1.2-24); those that may be this long have a shorter form tried first
+	}
+	s.ctl = out
+	s.wakeLocked()
+}
+
+// wakeLocked sees to it that what waits is written.
+func (s *session) wakeLocked() {
+	if !s.flushing && !s.over {
+		s.flushing = true
+		go s.flushFn()
+	}
+}
+
+// closeGrace is how long a client has to take the last packet.
+const closeGrace = 250 * time.Millisecond
+
+// close ends the connection, with a DISCONNECT that says why where the version
+// has one. The session's end follows when the reading goroutine notices.
+func (s *session) close(code mqtt.ReasonCode, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closeLocked(code, reason)
+}
+
+func (s *session) closeLocked(code mqtt.ReasonCode, reason string) {
+	if s.ending || s.over {
+		return
+	}
+	if s.version == mqtt.V5 {
+		d := mqtt.Disconnect{Code: code}
+		if s.problem && reason != "" {
+			d.Props.SetBlob(mqtt.ReasonString, []byte(reason))
+		}
+		s.sendLocked(&d)
+	}
+	s.ending, s.drained = true, make(chan struct{})
+	s.stopped.Store(true)
+	close(s.done)
+	s.nc.SetReadDeadline(time.Now())                  // ends reading
+	s.nc.SetWriteDeadline(time.Now().Add(closeGrace)) // also for a write that is stuck
+	s.wakeLocked()
+	raw := rawConn(s.nc)
+	time.AfterFunc(2*closeGrace, func() { raw.Close() })
+}
+
+// deliver queues a message for the client.
+func (s *session) deliver(t *target, m *message) {
+	qos := min(m.QoS, t.qos)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over || s.ending || !t.live() {
+		return
+	}
+	d := delivery{m: m, to: t, qos: qos, retain: m.Retain && t.rap}
+	if qos == 0 || m.Seq == 0 {
+		d.qos = 0
+		s.pushFast(d)
+		return
+	}
+	switch {
+	case s.behind:
+		s.skipped = m.Seq
+	case m.Seq <= t.from():
+	case s.logged.n >= s.b.opt.QueueMessages || s.logged.bytes >= s.b.opt.QueueBytes:
+		s.behind, s.next, s.skipped = true, m.Seq-1, m.Seq
+		s.feedLocked()
+	default:
+		s.pushLogged(d)
+	}
+}
+
+// from is the newest message before the oldest of the target's subscriptions.
+func (t *target) from() uint64 {
+	from := t.subs[0].from
+	for _, sub := range t.subs[1:] {
+		from = min(from, sub.from)
+	}
+	return from
+}
+
+func (s *session) pushFast(d delivery) {
+	if s.fast.n >= s.b.opt.QueueMessages || s.fast.bytes >= s.b.opt.QueueBytes {
+		s.count.dropped.Add(1)
+		s.b.stats.dropped.Add(1)
+		return
+	}
+	d.m.hold()
+	s.fast.push(d)
+	s.wakeLocked()
+}
+
+func (s *session) pushLogged(d delivery) {
+	if d.m.Seq > s.taken && !d.retained {
+		s.taken = d.m.Seq
+	}
+	if s.b.cfg.Cluster != nil && !d.retained {
+		s.recent = append(s.recent, d.m.Seq)
+	}
+	s.logged.push(d)
+	s.wakeLocked()
+}
+
+// catchUp makes the session read the log from where it surely had everything.
+func (s *session) catchUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over || s.ending || s.behind {
+		return
+	}
+	s.behind, s.next = true, s.b.safe.Load()
+	s.skipped = max(s.taken, s.next+1)
+	s.feedLocked()
+}
+
+// roomFor reports whether the queue takes another message from the log.
+func (s *session) roomFor() bool {
+	return s.logged.n < s.b.opt.QueueMessages && s.logged.bytes < s.b.opt.QueueBytes
+}
+
+func (s *session) madeRoom() {
+	select {
+	case s.room <- struct{}{}:
+	default:
+	}
+}
+
+// newID gives a packet identifier that is not in use.
+func (s *session) newID() uint16 {
+	for {
+		s.lastID++
+		if s.lastID != 0 && !slices.ContainsFunc(s.flight, func(f flying) bool { return f.id == s.lastID }) {
+			return s.lastID
+		}
+	}
+}
+
+// land takes a message out of those under way.
+func (s *session) land(i int) flying {
+	f := s.flight[i]
+	s.flight = slices.Delete(s.flight, i, i+1)
+	s.row.dirty = true
+	return f
+}
+
+func (s *session) flightOf(id uint16) int {
+	return slices.IndexFunc(s.flight, func(f flying) bool { return f.id == id })
+}

@@ -1,0 +1,344 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/holdfast-iot/holdfast/access"
+	"github.com/holdfast-iot/holdfast/audit"
+	"github.com/holdfast-iot/holdfast/broker"
+	"github.com/holdfast-iot/holdfast/broker/msglog"
+	"github.com/holdfast-iot/holdfast/device"
+	"github.com/holdfast-iot/holdfast/mqtt"
+	"github.com/holdfast-iot/holdfast/pki"
+	"github.com/holdfast-iot/holdfast/policy"
+	"github.com/holdfast-iot/holdfast/privacy"
+	"github.com/holdfast-iot/holdfast/refusal"
+	"github.com/holdfast-iot/holdfast/server/adminapi"
+	"github.com/holdfast-iot/holdfast/server/keystore"
+	"github.com/holdfast-iot/holdfast/server/store/sqlstore"
+)
+
+// openMessages opens the message log and the broker on it.
+func (s *Server) openMessages(ctx context.Context, kek *keystore.KEK) error {
+	m := s.cfg.MQTT
+	clustered := s.cfg.NATS.URL != ""
+	var err error
+	s.messages, err = msglog.Open(ctx, msglog.Config{Conn: s.bus.Conn(), Clustered: clustered, OnReconnect: s.bus.OnReconnect, Node: s.node,
+		Replicas: m.Replicas, MaxAge: m.Retention, MaxBytes: m.RetentionBytes, Log: s.log.With("part", "message log")})
+	if err != nil {
+		return fmt.Errorf("opening the message log: %w", err)
+	}
+	key, err := kek.Derive("hashing marked fields")
+	if err != nil {
+		return err
+	}
+	hash, err := privacy.NewHashKey(key)
+	if err != nil {
+		return err
+	}
+	s.refused = make(chan broker.Event, 1024)
+	s.broker, err = broker.New(ctx, broker.Config{
+		Log: s.log.With("part", "broker"), Messages: s.messages, Node: s.node, Now: s.now, HashKey: hash,
+		Facts: s.principalOf, Policy: func() *policy.Set { return s.activePolicy().Policy }, Target: s.facts.target,
+		Passwords: appPasswords{s}, Observe: s.observe, Options: s.brokerOptions(),
+	})
+	if err != nil {
+		return fmt.Errorf("opening the broker: %w", err)
+	}
+	s.messaging.connected = s.broker.Connected
+	return nil
+}
+
+func (s *Server) brokerOptions() broker.Options {
+	m := s.cfg.MQTT
+	return broker.Options{
+		KeepAlive: m.KeepAlive, ConnectTimeout: m.ConnectTimeout, WriteTimeout: m.WriteTimeout, PacketSize: int(m.MaxPacket),
+		ReceiveMaximum: m.ReceiveMaximum, TopicAliases: m.TopicAliases, SessionExpiry: m.SessionExpiry, Inflight: m.Inflight,
+		QueueMessages: m.QueueMessages, QueueBytes: int(m.QueueBytes), Subscriptions: m.Subscriptions, Sessions: m.Connections,
+		Drop311: m.Refused311 == "drop", FlapConnects: m.FlapConnects, AuthFailures: m.AuthFailures,
+	}
+}
+
+// principalOf tells who is on a connection, as the inventory, the revocations and
+// the policy have it now.
+func (s *Server) principalOf(ctx context.Context, peer broker.Peer) (policy.Principal, error) {
+	who := *peer.Principal
+	if peer.Token != "" && s.messaging.tokens.isRevoked(peer.Token) {
+		return who, errors.New("the token was revoked")
+	}
+	if peer.Serial != "" {
+		serial, err := pki.ParseSerial(peer.Serial)
+		if err != nil {
+			return who, err
+		}
+		if revoked, held := s.revoked.state(serial); revoked || held {
+			return who, errors.New("the client certificate is not accepted any more")
+		}
+	}
+	if who.Kind == policy.App {
+		return who, nil
+	}
+	d, err := s.store.Device(ctx, device.ID(who.ID))
+	if errors.Is(err, sqlstore.ErrNotFound) {
+		return who, errors.New("the device is not in the inventory")
+	}
+	if err != nil {
+		s.log.Error("reading a device for its connection", "device", who.ID, "err", err)
+		return who, broker.ErrUnavailable
+	}
+	if d.State == device.Enrolled {
+		s.activate(ctx, d.ID, who.Kind, peer.Addr.Addr().String())
+	}
+	return principal(who.Kind, d), nil
+}
+
+// principal is a device as policy sees it.
+func principal(kind string, d device.Device) policy.Principal {
+	return policy.Principal{Kind: kind, ID: string(d.ID), Type: string(d.Type), Zone: string(d.Zone), Labels: d.Labels, State: string(d.State), Maintenance: d.Maintenance}
+}
+
+// factsTimeout bounds the question for the device of a command.
+const factsTimeout = 2 * time.Second
+
+// facts remembers what is known about devices that commands go to.
+type facts struct {
+	s     *Server
+	mu    sync.Mutex
+	known map[string]policy.Principal // guarded by mu
+	seen  uint64                      // changes of any device; guarded by mu
+}
+
+// maxFacts bounds the devices remembered.
+const maxFacts = 10_000
+
+// target returns what is known about a device; false when it is not in the
+// inventory, or when that cannot be told: then a command is refused.
+func (f *facts) target(id string) (policy.Principal, bool) {
+	f.mu.Lock()
+	p, ok := f.known[id]
+	seen := f.seen
+	f.mu.Unlock()
+	if ok {
+		return p, p.ID != ""
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), factsTimeout)
+	defer cancel()
+	d, err := f.s.store.Device(ctx, device.ID(id))
+	if err != nil && !errors.Is(err, sqlstore.ErrNotFound) {
+		f.s.log.Error("reading the device of a command", "device", id, "err", err)
+		return policy.Principal{}, false
+	}
+	if err == nil {
+		p = principal(policy.Device, d)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.seen == seen { // nothing changed while it was read
+		if f.known == nil || len(f.known) >= maxFacts {
+			f.known = map[string]policy.Principal{}
+		}
+		f.known[id] = p
+	}
+	return p, p.ID != ""
+}
+
+// forget drops one device, or with an empty id all.
+func (f *facts) forget(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.seen++
+	if id == "" {
+		f.known = nil
+		return
+	}
+	delete(f.known, id)
+}
+
+// appPasswords signs apps in with their tokens.
+type appPasswords struct{ s *Server }
+
+// Password implements broker.Passwords.
+func (a appPasswords) Password(ctx context.Context, user string, password []byte, _ netip.Addr) (broker.Credential, error) {
+	in, err := a.s.signInApp(ctx, user, string(password))
+	if err != nil {
+		if refusal.As(err) == nil {
+			a.s.log.Error("signing in an app", "err", err)
+			return broker.Credential{}, broker.ErrUnavailable
+		}
+		return broker.Credential{}, err
+	}
+	return broker.Credential{Principal: policy.Principal{Kind: policy.App, ID: in.App}, Token: in.Token, NotAfter: in.Expires}, nil
+}
+
+// applyToSessions makes a control event hold for the MQTT sessions of this node.
+func (s *Server) applyToSessions(ctx context.Context, c sqlstore.Change) error {
+	switch c.Kind {
+	case sqlstore.ChangePolicy:
+		if err := s.loadPolicy(ctx); err != nil {
+			return err
+		}
+		s.broker.PolicyChanged()
+	case sqlstore.ChangeAppToken:
+		s.messaging.tokens.revoke(c.Subject)
+		s.broker.CloseWhere(func(_ policy.Principal, p broker.Peer) bool { return p.Token == c.Subject }, mqtt.NotAuthorized, "the token was revoked")
+	case sqlstore.ChangeDevice:
+		s.facts.forget(c.Subject)
+		s.broker.FactsChanged(func(who policy.Principal) bool { return who.Kind != policy.App && who.ID == c.Subject })
+	case sqlstore.ChangeDevices:
+		s.facts.forget("")
+	case sqlstore.ChangeRevokedDevice, sqlstore.ChangeQuarantined, sqlstore.ChangeReleased:
+		if _, id, ok := strings.Cut(c.Subject, "/"); ok {
+			s.facts.forget(id)
+		}
+	}
+	return nil
+}
+
+// closeRevokedSessions ends the MQTT sessions of certificates that are not
+// accepted any more.
+func (s *Server) closeRevokedSessions() int {
+	return s.broker.CloseWhere(func(_ policy.Principal, p broker.Peer) bool {
+		serial, err := pki.ParseSerial(p.Serial)
+		if p.Serial == "" || err != nil {
+			return false
+		}
+		revoked, held := s.revoked.state(serial)
+		return revoked || held
+	}, mqtt.NotAuthorized, "the client certificate is not accepted any more")
+}
+
+// observe takes what the broker stopped; it does not wait.
+func (s *Server) observe(e broker.Event) {
+	select {
+	case s.refused <- e:
+	default: // the counters have it
+	}
+}
+
+// recordRefused writes what the broker stopped to the log and, within the budget
+// for refusals, to the audit log.
+func (s *Server) recordRefused(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e := <-s.refused:
+			s.log.Info("stopped", "what", string(e.Kind), "who", e.Principal.ID, "client", e.Client, "topic", e.Topic, "rule", e.Rule, "why", e.Detail, "times", e.Count)
+			by := access.Actor{Kind: access.Device, ID: e.Principal.ID, Source: addrText(e.Source.Addr())}
+			switch e.Principal.Kind {
+			case policy.App:
+				by.Kind = access.App
+			case "":
+				by.Kind, by.ID = access.Anonymous, "anonymous"
+			}
+			s.recordRefusal(ctx, s.event(by, "message."+strings.ReplaceAll(string(e.Kind), "-", "_"), "session", e.Client,
+				"topic", e.Topic, "rule", e.Rule, "times", fmt.Sprint(e.Count)), e.Detail)
+		}
+	}
+}
+
+// ListSessions implements adminapi.Sessions.
+func (s *Server) ListSessions(_ context.Context, f adminapi.SessionFilter) (list []adminapi.Session, next string, err error) {
+	for _, one := range s.broker.Sessions() {
+		v := sessionView(one)
+		if v.ClientID <= f.After && f.After != "" || !selects(f, v) {
+			continue
+		}
+		if len(list) == f.Limit {
+			return list, list[len(list)-1].ClientID, nil
+		}
+		list = append(list, v)
+	}
+	return list, "", nil
+}
+
+func selects(f adminapi.SessionFilter, v adminapi.Session) bool {
+	is := func(want, have string) bool { return want == "" || want == have }
+	return is(f.Kind, v.Kind) && is(f.Type, v.Type) && is(f.Zone, v.Zone) && is(f.Node, v.Node) && strings.HasPrefix(v.ClientID, f.Prefix)
+}
+
+// Session implements adminapi.Sessions.
+func (s *Server) Session(ctx context.Context, clientID string) (adminapi.Session, error) {
+	one, err := s.broker.Session(ctx, clientID)
+	if err != nil {
+		return adminapi.Session{}, err
+	}
+	if one == nil {
+		return adminapi.Session{}, noSession(clientID)
+	}
+	return sessionView(*one), nil
+}
+
+func noSession(id string) error {
+	return refusal.New(refusal.NotFound, "no-such-session", "list them with `holdfast session list`", "there is no session with client id %.64q", id)
+}
+
+// CloseSession implements adminapi.Sessions.
+func (s *Server) CloseSession(ctx context.Context, by access.Actor, clientID, reason string) error {
+	if !s.closeHere(clientID) {
+		return noSession(clientID)
+	}
+	return s.store.AppendOutbox(ctx, s.event(by, "session.closed", "session", clientID, "reason", audit.Text(reason, 256)))
+}
+
+func (s *Server) closeHere(clientID string) bool {
+	return s.broker.CloseClient(clientID, "an operator closed the connection")
+}
+
+func sessionView(b broker.Session) adminapi.Session {
+	v := adminapi.Session{
+		ClientID: b.ClientID, Kind: b.Principal.Kind, ID: b.Principal.ID, Type: b.Principal.Type, Zone: b.Principal.Zone, Node: b.Node,
+		Connected: b.Connected, Since: b.Since, KeepAlive: int64(b.KeepAlive.Seconds()), Expiry: int64(b.Expiry.Seconds()),
+		Subscriptions: []adminapi.Subscription{}, Queued: b.Queued, Inflight: b.Inflight, Refused: b.Refused, Dropped: b.Dropped, Refusals: []adminapi.SessionRefusal{},
+		In: adminapi.Traffic{Messages: b.InMessages, Bytes: b.InBytes}, Out: adminapi.Traffic{Messages: b.OutMessages, Bytes: b.OutBytes},
+	}
+	if b.Peer.Addr.IsValid() {
+		v.Address, v.Transport, v.Version = b.Peer.Addr.String(), map[string]string{"mqtts": "tls", "wss": "websocket"}[b.Peer.Transport], strings.TrimPrefix(b.Version.String(), "MQTT ")
+	}
+	for _, sub := range b.Subs {
+		v.Subscriptions = append(v.Subscriptions, adminapi.Subscription{Filter: sub.Filter, QoS: int(sub.QoS), Rule: sub.Rule})
+	}
+	for _, r := range slices.Backward(b.Refusals) {
+		v.Refusals = append(v.Refusals, adminapi.SessionRefusal{Time: r.Time, Action: string(r.Kind), Topic: r.Topic, Rule: r.Rule, Detail: r.Detail})
+	}
+	return v
+}
+
+// Tap implements adminapi.Tap.
+func (s *Server) Tap(ctx context.Context, by access.Actor, filter, audience string, yield func(adminapi.Tapped) error) error {
+	if audience == "" {
+		audience = policy.Operator
+	}
+	if err := mqtt.ValidFilter(filter); err != nil {
+		return invalid("bad-filter", "write a topic filter such as water/+/pump-1/#", "the topic filter is not valid: %v", err)
+	}
+	return s.tap(ctx, by, filter, audience, yield, func(put func(adminapi.TapMessage)) (func(), error) {
+		watching, stop := context.WithCancel(ctx)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			err := s.broker.Tap(watching, filter, audience, func(m broker.Tapped) error { put(tapView(m)); return nil })
+			if err != nil && watching.Err() == nil {
+				s.log.Warn("watching messages", "err", err)
+			}
+		})
+		return func() { stop(); wg.Wait() }, nil
+	})
+}
+
+func tapView(m broker.Tapped) adminapi.TapMessage {
+	v := adminapi.TapMessage{Time: m.Time, Topic: m.Topic, QoS: int(m.QoS), Retain: m.Retain, Payload: m.Payload, Properties: []adminapi.Property{},
+		From: adminapi.TapFrom{Kind: m.From.Kind, ID: m.From.ID, Type: m.From.Type}}
+	if m.Props != nil {
+		for _, u := range m.Props.User {
+			v.Properties = append(v.Properties, adminapi.Property{Name: string(u.Key), Value: string(u.Value)})
+		}
+	}
+	return v
+}

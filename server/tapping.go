@@ -1,0 +1,99 @@
+package server
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/holdfast-iot/holdfast/access"
+	"github.com/holdfast-iot/holdfast/server/adminapi"
+)
+
+// What waits for the reader of a tap at most, in messages and in payload bytes.
+const (
+	maxTapped      = 1000
+	maxTappedBytes = 4 << 20
+)
+
+// tapBuffer holds messages between the broker, which never waits, and the reader
+// of a tap.
+type tapBuffer struct {
+	mu      sync.Mutex
+	list    []adminapi.TapMessage // guarded by mu
+	bytes   int                   // guarded by mu
+	dropped int64                 // since the last take; guarded by mu
+	wake    chan struct{}
+}
+
+// put never blocks.
+func (b *tapBuffer) put(m adminapi.TapMessage) {
+	size := len(m.Payload) + len(m.Topic)
+	b.mu.Lock()
+	if len(b.list) == maxTapped || b.bytes+size > maxTappedBytes && len(b.list) > 0 {
+		b.dropped++
+	} else {
+		b.list, b.bytes = append(b.list, m), b.bytes+size
+	}
+	b.mu.Unlock()
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (b *tapBuffer) take() (list []adminapi.TapMessage, dropped int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list, dropped = b.list, b.dropped
+	b.list, b.bytes, b.dropped = nil, 0, 0
+	return list, dropped
+}
+
+// tap runs one tap: attach starts the flow of messages into put, which never
+// blocks, and returns how to end it. It is recorded before the first message can
+// pass that somebody watches, and at the end how much was seen.
+func (s *Server) tap(ctx context.Context, by access.Actor, filter, audience string, yield func(adminapi.Tapped) error,
+	attach func(put func(adminapi.TapMessage)) (detach func(), err error)) (err error) {
+	b := &tapBuffer{wake: make(chan struct{}, 1)}
+	id := newID()
+	if err := s.store.AppendOutbox(ctx, s.event(by, "tap.begun", "tap", id, "filter", filter, "audience", audience)); err != nil {
+		return err
+	}
+	began, seen, dropped := s.now(), int64(0), int64(0)
+	defer func() {
+		end := s.event(by, "tap.ended", "tap", id, "filter", filter, "audience", audience, "messages", strconv.FormatInt(seen, 10),
+			"dropped", strconv.FormatInt(dropped, 10), "lasted", s.now().Sub(began).Round(time.Millisecond).String())
+		if aerr := s.store.AppendOutbox(context.WithoutCancel(ctx), end); aerr != nil {
+			s.log.Error("recording the end of a tap", "tap", id, "messages", seen, "err", aerr)
+		}
+	}()
+	detach, err := attach(b.put)
+	if err != nil {
+		return err
+	}
+	defer detach()
+	if err := yield(adminapi.Tapped{Begun: true}); err != nil {
+		return err
+	}
+	for {
+		list, lost := b.take()
+		for i := range list {
+			if err := yield(adminapi.Tapped{Message: &list[i]}); err != nil {
+				return err
+			}
+			seen++
+		}
+		if lost > 0 { // they came behind those that were kept
+			dropped += lost
+			if err := yield(adminapi.Tapped{Dropped: lost}); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-b.wake:
+		}
+	}
+}
