@@ -84,6 +84,14 @@ func TestFlow(t *testing.T) {
 	}
 }
 
+// TestBetter shows that a broker does not win by dropping messages.
+func TestBetter(t *testing.T) {
+	slow, fast, lossy := &measure{Rate: 1, Sent: 10_000}, &measure{Rate: 2, Sent: 10_000, Lost: 10}, &measure{Rate: 3, Sent: 10_000, Lost: 100}
+	if !better(fast, slow) || better(slow, fast) || better(lossy, fast) || better(lossy, slow) || !better(slow, lossy) {
+		t.Error("the wrong trial is preferred")
+	}
+}
+
 func TestChosenParts(t *testing.T) {
 	if list, err := chosenParts(""); err != nil || len(list) != len(parts) {
 		t.Errorf("no choice gave %d parts, %v", len(list), err)
@@ -153,6 +161,22 @@ func TestTraffic(t *testing.T) {
 				t.Errorf("percentiles %s, %s, %s", m.P50, m.P99, m.P999)
 			}
 		})
+	}
+}
+
+// TestPolicyCheck shows that a broker without a policy is found out.
+func TestPolicyCheck(t *testing.T) {
+	a, err := newAuthority(t.TempDir(), clientIDs(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := newClients(&job{Address: relay(t, a), Roots: a.roots(), Identities: a.identities()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	if _, err := l.policy(t.Context()); err == nil || !strings.Contains(err.Error(), "enforces no policy") {
+		t.Errorf("got %v", err)
 	}
 }
 

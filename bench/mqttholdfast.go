@@ -67,6 +67,7 @@ func (b *bench) newHoldfast(ctx context.Context, ids []string) (*holdfastBroker,
 
 func (f *holdfastBroker) name() string    { return "Holdfast" }
 func (f *holdfastBroker) version() string { return "Holdfast of this tree" }
+func (f *holdfastBroker) enforces() bool  { return true }
 
 func (f *holdfastBroker) start(ctx context.Context, _ string) (*listening, error) {
 	h, err := f.up(ctx, f.dir, "")

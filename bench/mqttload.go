@@ -38,7 +38,7 @@ type job struct {
 type measure struct {
 	Rate             float64 // a second: messages delivered, or connections made
 	Acked            float64 // messages acknowledged to publishers a second
-	Sent, Lost       int64   // deliveries expected in the whole run, and those that never came
+	Sent, Lost       int64   // deliveries expected, and those that never came
 	Again            int64   // deliveries that came again or out of order
 	Window           int
 	Broker, Own      time.Duration // processor time for each message or connection
@@ -74,7 +74,7 @@ func runLoad(ctx context.Context) error {
 	}
 	defer l.close()
 	parts := map[string]func(context.Context) (measure, error){"qos0-fanin": l.fanIn, "qos1-fanin": l.fanIn, "fanout": l.fanOut,
-		"latency": l.latency, "idle": l.idle, "connects": l.connects, "revoke": l.revoke}
+		"latency": l.latency, policyPart: l.policy, "idle": l.idle, "connects": l.connects, "revoke": l.revoke}
 	run, ok := parts[j.Part]
 	if !ok {
 		return fmt.Errorf("there is no part %q", j.Part)

@@ -16,6 +16,7 @@ import (
 type broker interface {
 	name() string
 	version() string
+	enforces() bool // a policy by certificate: checked before anything is measured
 	// start returns when it accepts connections, for one part of the measurement.
 	start(ctx context.Context, part string) (*listening, error)
 }
@@ -73,6 +74,7 @@ func (m *mosquitto) tuning(part string) string {
 
 func (m *mosquitto) name() string    { return "mosquitto" }
 func (m *mosquitto) version() string { return m.said }
+func (m *mosquitto) enforces() bool  { return true }
 
 func (m *mosquitto) start(ctx context.Context, part string) (*listening, error) {
 	port, err := freePort()
@@ -150,6 +152,7 @@ func (b *bench) newNATS(ctx context.Context, a *authority) (*nats, error) {
 
 func (n *nats) name() string    { return "NATS" }
 func (n *nats) version() string { return n.said }
+func (n *nats) enforces() bool  { return false }
 
 // start configures no more than it needs, but for consumers: its default lets 1,000 clients subscribe at QoS 1.
 func (n *nats) start(ctx context.Context, _ string) (*listening, error) {

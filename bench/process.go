@@ -124,7 +124,7 @@ func (b *bench) up(ctx context.Context, dir, database string) (*instance, error)
 		return nil, err
 	}
 	argv := []string{b.holdfast, "up", "--data", dir, "--enrolment-rate", "100000", "--enrolment-burst", "100000"}
-	for _, name := range []string{"api", "device", "pki", "metrics"} {
+	for _, name := range []string{"api", "device", "mqtts", "wss", "pki", "metrics"} {
 		argv = append(argv, "--listen-"+name, "127.0.0.1:0")
 	}
 	began := time.Now()

@@ -134,7 +134,6 @@ type Broker struct {
 	position  atomic.Uint64     // last sequence number dispatched to sessions
 	routes    routes            // owned by the dispatching goroutine
 	epoch     atomic.Uint64     // changes when who may do what may have changed
-	safe      atomic.Uint64     // a position that was reached before the last tick
 	actuators *policy.Actuators // rates of commands
 	abuse     *abuse
 	events    *events
@@ -177,7 +176,6 @@ func New(ctx context.Context, cfg Config) (*Broker, error) {
 		return nil, fmt.Errorf("reading the end of the message log: %w", err)
 	}
 	b.position.Store(last)
-	b.safe.Store(last)
 	b.msgs.Live(b.dispatch, b.missed)
 	if err := b.recover(ctx); err != nil {
 		b.end()
@@ -230,7 +228,6 @@ const sweepEvery = time.Second
 func (b *Broker) sweep() {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
-	position := b.position.Load()
 	for n := 1; ; n++ {
 		select {
 		case <-b.life.Done():
@@ -249,8 +246,6 @@ func (b *Broker) sweep() {
 		b.events.flushDue()
 		b.abuse.forget(now)
 		b.forgetOwners(now)
-		b.safe.Store(position)
-		position = b.position.Load()
 	}
 }
 

@@ -260,7 +260,7 @@ func (s *session) upToDate() bool {
 		s.looked = s.skipped
 		return false
 	}
-	s.behind = false
+	s.behind, s.liveFrom, s.gapEnd = false, s.b.position.Load(), 0
 	return true
 }
 
@@ -285,12 +285,6 @@ func (s *session) queueLogged(m *msglog.Message) {
 	s.pushLogged(delivery{m: &message{Message: m}, to: t, qos: qos, retain: m.Retain && t.rap})
 }
 
-// had reports whether a message was queued already, live.
-func (s *session) had(seq uint64) bool {
-	for _, r := range s.recent {
-		if r == seq {
-			return true
-		}
-	}
-	return false
-}
+// had reports whether a message was taken already, live, before others were lost
+// between the nodes.
+func (s *session) had(seq uint64) bool { return seq <= s.gapEnd && s.b.msgs.Delivered(seq) }

@@ -350,6 +350,9 @@ func (s *session) stored(slot *pending, err error) {
 	slot.done = true
 	if err != nil {
 		slot.code, slot.text = mqtt.UnspecifiedError, "the message could not be stored: send it again"
+		if errors.Is(err, msglog.ErrTopicTooLong) {
+			slot.code, slot.text = mqtt.TopicNameInvalid, "the topic name is too long"
+		}
 		if s.version == mqtt.V311 || slot.qos == 2 {
 			// It must not look acknowledged: the client sends it again after connecting.
 			s.closeLocked(mqtt.ServerUnavailable, slot.text)

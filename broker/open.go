@@ -156,6 +156,7 @@ func (b *Broker) register(s *session) error {
 	s.owner = o
 	b.mu.Lock()
 	b.sessions[s.id] = s
+	s.liveFrom = b.position.Load()
 	b.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()

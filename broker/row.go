@@ -197,9 +197,6 @@ func (s *session) saveIfDirty() {
 	if s.row.dirty && s.persist && !s.row.saving && !s.over {
 		s.startSave()
 	}
-	if n := len(s.recent); n > 0 {
-		s.recent = s.recent[:0:0]
-	}
 }
 
 // loadRow reads a client id's row; nil when there is none, or it has ended.

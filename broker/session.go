@@ -65,17 +65,18 @@ type session struct {
 	drained  chan struct{}            // set by close; closed when its last packet was written; guarded by mu
 	over     bool                     // the connection has ended; guarded by mu
 
-	behind  bool            // logged messages come from the log, not live; guarded by mu
-	feeding bool            // a goroutine runs feed; guarded by mu
-	resend  bool            // what is in flight must be sent again; guarded by mu
-	again   []uint64        // retained messages that waited when the last connection ended; guarded by mu
-	skipped uint64          // newest message not taken live while behind; guarded by mu
-	looked  uint64          // the value of skipped that the last look at the log was for; guarded by mu
-	next    uint64          // while behind: what was read up to; guarded by mu
-	taken   uint64          // newest message that entered the queue; guarded by mu
-	recent  []uint64        // numbers taken lately, in a cluster; guarded by mu
-	todo    []*subscription // whose retained messages are to be sent; guarded by mu
-	room    chan struct{}   // capacity 1: the queue has room again
+	behind   bool            // logged messages come from the log, not live; guarded by mu
+	feeding  bool            // a goroutine runs feed; guarded by mu
+	resend   bool            // what is in flight must be sent again; guarded by mu
+	again    []uint64        // retained messages that waited when the last connection ended; guarded by mu
+	skipped  uint64          // newest message not taken live while behind; guarded by mu
+	looked   uint64          // the value of skipped that the last look at the log was for; guarded by mu
+	next     uint64          // while behind: what was read up to; guarded by mu
+	taken    uint64          // newest message that entered the queue; guarded by mu
+	liveFrom uint64          // newest message before those taken live; guarded by mu
+	gapEnd   uint64          // up to it, what the node received was taken live; guarded by mu
+	todo     []*subscription // whose retained messages are to be sent; guarded by mu
+	room     chan struct{}   // capacity 1: the queue has room again
 
 	acks     []*pending    // QoS 1 and 2 messages of the client being stored, in its order; guarded by mu
 	stalled  chan struct{} // closed when acks has room again; nil: nobody waits; guarded by mu
@@ -192,7 +193,7 @@ func (s *session) deliver(t *target, m *message) {
 	switch {
 	case s.behind:
 		s.skipped = m.Seq
-	case m.Seq <= t.from():
+	case m.Seq <= t.from() || m.Seq <= s.taken: // older than the subscription, or read from the log already
 	case s.logged.n >= s.b.opt.QueueMessages || s.logged.bytes >= s.b.opt.QueueBytes:
 		s.behind, s.next, s.skipped = true, m.Seq-1, m.Seq
 		s.feedLocked()
@@ -225,9 +226,6 @@ func (s *session) pushLogged(d delivery) {
 	if d.m.Seq > s.taken && !d.retained {
 		s.taken = d.m.Seq
 	}
-	if s.b.cfg.Cluster != nil && !d.retained {
-		s.recent = append(s.recent, d.m.Seq)
-	}
 	s.logged.push(d)
 	s.wakeLocked()
 }
@@ -239,7 +237,7 @@ func (s *session) catchUp() {
 	if s.over || s.ending || s.behind {
 		return
 	}
-	s.behind, s.next = true, s.b.safe.Load()
+	s.behind, s.next, s.gapEnd = true, max(s.b.msgs.Safe(), s.liveFrom), s.b.position.Load()
 	s.skipped = max(s.taken, s.next+1)
 	s.feedLocked()
 }

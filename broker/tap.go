@@ -9,8 +9,8 @@ import (
 	"github.com/holdfast-iot/holdfast/mqtt"
 )
 
-// tap is an operator who looks on.
-type tap struct {
+// Tap is an operator who looks on.
+type Tap struct {
 	b        *Broker
 	audience string
 	sub      *subscription
@@ -34,40 +34,47 @@ type Tapped struct {
 // tapQueue bounds the messages that wait for one tap.
 const tapQueue = 1024
 
-// Tap yields live messages of this node's sessions and of the log that match a
-// filter, as an audience sees them, until ctx ends or yield returns an error.
-func (b *Broker) Tap(ctx context.Context, filter, audience string, yield func(Tapped) error) error {
+// Tap begins to gather live messages that match a filter, for an audience: those
+// of this node's clients, and of the log. Run shows them and ends it.
+func (b *Broker) Tap(filter, audience string) (*Tap, error) {
 	parsed, err := mqtt.ParseFilter(filter)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	t := &tap{b: b, audience: audience, queue: make(chan *message, tapQueue)}
+	t := &Tap{b: b, audience: audience, queue: make(chan *message, tapQueue)}
 	t.sub = &subscription{to: t, filter: filter, parsed: parsed, qos: 2, rap: true}
 	if err := b.msgs.Interest(parsed.Pattern, true); err != nil {
-		return err
+		return nil, err
 	}
-	defer b.msgs.Interest(parsed.Pattern, false)
 	b.tree.Add(parsed.Pattern, t.sub)
-	defer func() {
-		t.sub.gone.Store(true)
-		b.tree.Remove(parsed.Pattern, t.sub)
-	}()
+	return t, nil
+}
+
+// Run yields what is gathered until ctx ends or the broker closes.
+func (t *Tap) Run(ctx context.Context, yield func(Tapped)) {
+	defer t.end()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-b.life.Done():
-			return ErrClosed
+			return
+		case <-t.b.life.Done():
+			return
 		case m := <-t.queue:
-			if err := yield(t.show(m)); err != nil {
-				return err
-			}
+			yield(t.show(m))
 		}
 	}
 }
 
+func (t *Tap) end() {
+	t.sub.gone.Store(true)
+	t.b.tree.Remove(t.sub.parsed.Pattern, t.sub)
+	if err := t.b.msgs.Interest(t.sub.parsed.Pattern, false); err != nil {
+		t.b.log.Error("unsubscribing on the message bus", "err", err)
+	}
+}
+
 // deliver keeps a copy: the message may be of the pool.
-func (t *tap) deliver(_ *target, m *message) {
+func (t *Tap) deliver(_ *target, m *message) {
 	if m.pooled {
 		own := *m.Message
 		own.Payload = append([]byte(nil), m.Payload...)
@@ -80,7 +87,7 @@ func (t *tap) deliver(_ *target, m *message) {
 	}
 }
 
-func (t *tap) show(m *message) Tapped {
+func (t *Tap) show(m *message) Tapped {
 	out := Tapped{Time: time.UnixMilli(m.Time), Topic: m.Topic, QoS: m.QoS, Retain: m.Retain, From: m.From, Props: m.Props}
 	out.Dropped = int(t.lost.Swap(0))
 	set := t.b.cfg.Policy()

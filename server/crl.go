@@ -45,7 +45,7 @@ func (s *Server) refreshCRLs(ctx context.Context) {
 		}
 		return
 	}
-	version, err := s.store.ChangeVersion(ctx)
+	version, err := s.store.RevocationVersion(ctx)
 	if err != nil {
 		s.log.Warn("reading the version of changes", "err", err)
 		return

@@ -89,7 +89,7 @@ func TestSourceBehindProxies(t *testing.T) {
 func TestEnrolmentRate(t *testing.T) {
 	cfg := config.Default()
 	cfg.Data, cfg.Node = tempData(t), "test"
-	cfg.Listen = config.Listen{API: "127.0.0.1:0", Device: "127.0.0.1:0", PKI: "127.0.0.1:0", Metrics: "127.0.0.1:0"}
+	cfg.Listen = config.Listen{API: "127.0.0.1:0", Device: "127.0.0.1:0", PKI: "127.0.0.1:0", Metrics: "127.0.0.1:0", MQTTS: "127.0.0.1:0", WSS: "127.0.0.1:0"}
 	cfg.Enrolment.Rate, cfg.Enrolment.Burst = 0.01, 2
 	r := startWith(t, cfg, Options{})
 	r.fleet(nil)
@@ -216,7 +216,7 @@ func TestSyslog(t *testing.T) {
 	go collect(l, seen)
 	cfg := config.Default()
 	cfg.Data, cfg.Node = tempData(t), "test"
-	cfg.Listen = config.Listen{API: "127.0.0.1:0", Device: "127.0.0.1:0", PKI: "127.0.0.1:0", Metrics: "127.0.0.1:0"}
+	cfg.Listen = config.Listen{API: "127.0.0.1:0", Device: "127.0.0.1:0", PKI: "127.0.0.1:0", Metrics: "127.0.0.1:0", MQTTS: "127.0.0.1:0", WSS: "127.0.0.1:0"}
 	cfg.Audit.Syslog = config.Syslog{Address: l.Addr().String(), CA: caFile}
 	r := startWith(t, cfg, Options{})
 	got := map[string]bool{}

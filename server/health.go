@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/holdfast-iot/holdfast/server/adminapi"
@@ -67,7 +68,9 @@ func (s *Server) Status(ctx context.Context) (adminapi.Status, error) {
 		st.Messaging = "embedded"
 	}
 	r := s.endpoints.Load()
-	st.Endpoints = map[string]string{"api": r.API, "device_api": r.DeviceAPI, "pki": r.PKI, "metrics": r.Metrics}
+	st.Endpoints = map[string]string{"api": r.API, "device_api": r.DeviceAPI, "mqtts": r.MQTTS, "wss": r.WSS, "pki": r.PKI, "metrics": r.Metrics}
+	version, warnings := s.policyStatus()
+	st.Policy, st.Warnings = version, append(slices.Clone(st.Warnings), warnings...)
 	var err error
 	if st.Devices, err = s.store.CountByState(ctx); err != nil {
 		return st, err

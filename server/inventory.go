@@ -193,6 +193,7 @@ func (s *Server) UpdateDevice(ctx context.Context, by access.Actor, d device.Dev
 		return d, stale(errChanged, "device", string(d.ID))
 	}
 	d.State, d.CreatedAt, d.EnrolledAt, d.SeenAt = old.State, old.CreatedAt, old.EnrolledAt, old.SeenAt
+	d.Maintenance = old.Maintenance
 	if err := d.Validate(); err != nil {
 		return d, err
 	}
@@ -211,5 +212,8 @@ func (s *Server) UpdateDevice(ctx context.Context, by access.Actor, d device.Dev
 	d.UpdatedAt, d.Version = s.now(), old.Version+1
 	err = s.store.UpdateDevice(ctx, d, p.versions(), s.event(by, "device.updated", "device", string(d.ID),
 		"type", string(d.Type), "zone", string(d.Zone), "from_zone", string(old.Zone), "owner", d.Owner, "labels", device.FormatLabels(d.Labels)))
+	if err == nil {
+		s.announce()
+	}
 	return d, stale(err, "device (or its serial number is taken)", string(d.ID))
 }

@@ -140,7 +140,9 @@ func (f *facts) target(id string) (policy.Principal, bool) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.seen == seen { // nothing changed while it was read
+	// Enrolment brings no control event: what is not enrolled yet is asked for again.
+	works := p.State == string(device.Enrolled) || p.State == string(device.Active)
+	if works && f.seen == seen { // and nothing changed while it was read
 		if f.known == nil || len(f.known) >= maxFacts {
 			f.known = map[string]policy.Principal{}
 		}
@@ -319,15 +321,18 @@ func (s *Server) Tap(ctx context.Context, by access.Actor, filter, audience stri
 	if err := mqtt.ValidFilter(filter); err != nil {
 		return invalid("bad-filter", "write a topic filter such as water/+/pump-1/#", "the topic filter is not valid: %v", err)
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(s.taps, cancel) // they end when the server drains
+	defer stop()
 	return s.tap(ctx, by, filter, audience, yield, func(put func(adminapi.TapMessage)) (func(), error) {
+		t, err := s.broker.Tap(filter, audience)
+		if err != nil {
+			return nil, err
+		}
 		watching, stop := context.WithCancel(ctx)
 		var wg sync.WaitGroup
-		wg.Go(func() {
-			err := s.broker.Tap(watching, filter, audience, func(m broker.Tapped) error { put(tapView(m)); return nil })
-			if err != nil && watching.Err() == nil {
-				s.log.Warn("watching messages", "err", err)
-			}
-		})
+		wg.Go(func() { t.Run(watching, func(m broker.Tapped) { put(tapView(m)) }) })
 		return func() { stop(); wg.Wait() }, nil
 	})
 }

@@ -39,7 +39,7 @@ func newMetrics(s *Server) *metrics {
 	m.registry.MustRegister(m.issued, m.enrolments, m.refusals, m.ocsp, m.sessionsClosed, m.auditSize,
 		gauge("device_sessions", "Open authenticated connections on the device listener.", func() float64 { return float64(s.sessions.count()) }),
 		gauge("revoked_certificates", "Certificates that this node refuses.", func() float64 { return float64(s.revoked.size()) }),
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		messageNumbers{s}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 

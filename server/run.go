@@ -175,6 +175,7 @@ func (s *Server) announceReady(ready func(Ready)) error {
 func (s *Server) serve(l listeners, own *ownCert, failed chan<- error) []*http.Server {
 	api := s.newHTTP(s.apiHandler())
 	api.TLSConfig = own.apiTLS()
+	api.RegisterOnShutdown(s.endTaps)
 	devices := s.newHTTP(s.deviceHandler())
 	devices.TLSConfig = s.deviceTLS(own)
 	devices.ReadTimeout = 30 * time.Second

@@ -66,6 +66,8 @@ type Server struct {
 	messages  *msglog.Log
 	broker    *broker.Broker
 	facts     facts
+	taps      context.Context // ends when the server drains
+	endTaps   context.CancelFunc
 	refused   chan broker.Event // what the broker stopped, to be recorded
 	connects  *limiter          // new MQTT connections by source
 	crlWake   chan struct{}
@@ -118,7 +120,7 @@ func NewWith(cfg config.Config, log *slog.Logger, opt Options) (_ *Server, err e
 	s.bus, err = natsd.Start(natsd.Config{URL: cfg.NATS.URL, Name: s.node, Log: log.With("part", "bus"),
 		StoreDir: filepath.Join(cfg.Data, "messages"), SyncAlways: cfg.MQTT.Sync == "always", MaxStore: storeLimit(cfg),
 		MaxPayload: cfg.MQTT.MaxPacket + envelope,
-		CredsFile: cfg.NATS.Credentials, CAFile: cfg.NATS.CA})
+		CredsFile:  cfg.NATS.Credentials, CAFile: cfg.NATS.CA})
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +131,7 @@ func NewWith(cfg config.Config, log *slog.Logger, opt Options) (_ *Server, err e
 	s.metrics = newMetrics(s)
 	s.responder = newResponder(s)
 	s.facts.s = s
+	s.taps, s.endTaps = context.WithCancel(context.Background())
 	s.messaging.config = policy.Config{PayloadMax: cfg.MQTT.MaxPacket}
 	s.connects = newLimiter(cfg.MQTT.ConnectRate, cfg.MQTT.ConnectBurst, s.now)
 	if err := s.firstStart(ctx); err != nil {
@@ -144,7 +147,7 @@ func NewWith(cfg config.Config, log *slog.Logger, opt Options) (_ *Server, err e
 }
 
 // envelope is what the message log adds to a packet, at most, in bytes.
-const envelope = 16 << 10
+const envelope = 80 << 10
 
 // storeLimit bounds the files of the embedded message bus: the log, and a
 // gibibyte each for retained messages, for sessions and to spare.

@@ -51,7 +51,7 @@ func start(t testing.TB, dir string, opt Options) *running {
 	cfg := config.Default()
 	cfg.Data = dir
 	cfg.Node = "test"
-	cfg.Listen = config.Listen{API: "127.0.0.1:0", Device: "127.0.0.1:0", PKI: "127.0.0.1:0", Metrics: "127.0.0.1:0"}
+	cfg.Listen = config.Listen{API: "127.0.0.1:0", Device: "127.0.0.1:0", PKI: "127.0.0.1:0", Metrics: "127.0.0.1:0", MQTTS: "127.0.0.1:0", WSS: "127.0.0.1:0"}
 	cfg.Enrolment.Rate, cfg.Enrolment.Burst = 10_000, 10_000
 	return startWith(t, cfg, opt)
 }

@@ -14,6 +14,7 @@ import (
 var tools = map[string]string{
 	"openssl": "openssl", "curl": "curl", "gcc": "gcc",
 	"swtpm": "swtpm", "softhsm2-util": "softhsm2",
+	"mosquitto_pub": "mosquitto-clients", "mosquitto_sub": "mosquitto-clients", "mosquitto_rr": "mosquitto-clients", "node": "nodejs",
 }
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }

@@ -24,6 +24,8 @@ type ready struct {
 	API            string `json:"api"`
 	DeviceAPI      string `json:"device_api"`
 	PKI            string `json:"pki"`
+	MQTTS          string `json:"mqtts"`
+	WSS            string `json:"wss"`
 	Metrics        string `json:"metrics"`
 	CAFile         string `json:"ca_file"`
 	AdminTokenFile string `json:"admin_token_file"`
@@ -61,7 +63,7 @@ func (b *buffer) String() string {
 // loopback has every listener on a port of the system's choosing, and limits
 // that tests do not reach by accident.
 var loopback = []string{"--listen-api", "127.0.0.1:0", "--listen-device", "127.0.0.1:0", "--listen-pki", "127.0.0.1:0",
-	"--listen-metrics", "127.0.0.1:0", "--enrolment-rate", "100000", "--enrolment-burst", "100000"}
+	"--listen-metrics", "127.0.0.1:0", "--listen-mqtts", "127.0.0.1:0", "--listen-wss", "127.0.0.1:0", "--listen-mqtts", "127.0.0.1:0", "--listen-wss", "127.0.0.1:0", "--enrolment-rate", "100000", "--enrolment-burst", "100000"}
 
 // up starts a server and waits until it is ready.
 func up(data string, env []string, flags ...string) (*process, error) {

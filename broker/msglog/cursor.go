@@ -97,7 +97,7 @@ func (c *Cursor) begin(ctx context.Context) error {
 	if len(c.sources) == 0 {
 		return io.EOF
 	}
-	end := c.l.Position()
+	end := c.l.known.Load()
 	if c.l.config.Clustered || !c.checked {
 		state, err := c.l.state(ctx)
 		if err != nil {

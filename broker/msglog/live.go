@@ -130,6 +130,7 @@ func (v *live) receive(msg *nats.Msg) {
 		v.suspect()
 	}
 	m.Seq = seq
+	v.l.known.Store(seq)
 	v.l.deliver(m)
 	v.l.window.mark(seq)
 	v.l.position.Store(seq)

@@ -64,7 +64,8 @@ type Log struct {
 	appends, retains, saves *pipeline
 
 	receiver atomic.Pointer[receiver]
-	position atomic.Uint64
+	position atomic.Uint64 // delivered
+	known    atomic.Uint64 // in the log as far as we heard: set before it is delivered, for cursors
 	window   window
 	casts    atomic.Uint64 // counter of cast messages; starts with the clock, so that it never goes back
 	live     *live         // nil when embedded
@@ -148,6 +149,7 @@ func (l *Log) start(ctx context.Context) (err error) {
 		return err
 	}
 	l.position.Store(state.LastSeq)
+	l.known.Store(state.LastSeq)
 	l.window.start(state.LastSeq)
 	small := min(1024, l.config.MaxPending)
 	if l.appends, err = l.newPipeline("LOG", l.config.MaxPending); err == nil {

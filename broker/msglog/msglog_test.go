@@ -417,3 +417,19 @@ func TestSessions(t *testing.T) {
 		t.Error("saved a session without a client id")
 	}
 }
+
+// TestCursorFindsWhatIsBeingDelivered reads the log from inside receive: a session
+// that leaves a live message to its cursor must find it there.
+func TestCursorFindsWhatIsBeingDelivered(t *testing.T) {
+	l := open(t)
+	var got []string
+	c := l.Cursor([]From{{"a", 0}})
+	rest(t, c)
+	l.Live(func(*Message) { got = payloads(rest(t, c)) }, nil)
+	for _, payload := range []string{"1", "2"} {
+		mustAppend(t, l, text("a", payload), "")
+		if fmt.Sprint(got) != "["+payload+"]" {
+			t.Errorf("found %v, want %s", got, payload)
+		}
+	}
+}

@@ -253,6 +253,7 @@ func (p *pipeline) finish(batch []*nats.Msg) (soon bool) {
 		if m := e.message; m != nil && e.err == nil && !e.dup {
 			// Receivers may take their time and look at this Log, but not append.
 			m.Seq = e.seq
+			p.l.known.Store(m.Seq)
 			p.mu.Unlock()
 			p.l.deliver(m)
 			p.l.window.mark(m.Seq)

@@ -77,8 +77,8 @@ func parseSession(subject string) (string, error) {
 				return "", errors.New("reading the subject of a session: it has a wrong escape")
 			}
 			i += 2
-		} else if c == '.' || c == '/' {
-			return "", errors.New("reading the subject of a session: it has several tokens")
+		} else if c == '/' || len(appendByte(nil, c)) != 1 {
+			return "", fmt.Errorf("reading the subject of a session: byte %#02x cannot be in one", c)
 		}
 		out = append(out, c)
 	}

@@ -23,7 +23,7 @@ const MaxSubject = 3800
 
 const hexDigits = "0123456789ABCDEF"
 
-// appendToken appends one byte of a topic level to a NATS token.
+// appendByte appends one byte of a topic level to a NATS token.
 func appendByte(dst []byte, c byte) []byte {
 	switch {
 	case c <= ' ', c == 0x7f, c == '.', c == '*', c == '>', c == '%':
@@ -61,7 +61,7 @@ func parseTopic(subject string) (string, error) {
 		switch c := subject[i]; {
 		case c == '%', c == '.':
 			plain = false
-		case c <= ' ', c == 0x7f, c == '*', c == '>':
+		case c <= ' ', c == 0x7f, c == '*', c == '>', c == '/':
 			return "", fmt.Errorf("reading the subject of a message: byte %#02x cannot be in one", c)
 		}
 	}

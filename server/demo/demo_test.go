@@ -34,7 +34,7 @@ func startAt(t *testing.T, data string, now func() time.Time, change func(*confi
 	t.Helper()
 	cfg := config.Default()
 	cfg.Data = data
-	cfg.Listen = config.Listen{API: "127.0.0.1:0", Device: "127.0.0.1:0", PKI: "127.0.0.1:0", Metrics: "127.0.0.1:0"}
+	cfg.Listen = config.Listen{API: "127.0.0.1:0", Device: "127.0.0.1:0", PKI: "127.0.0.1:0", Metrics: "127.0.0.1:0", MQTTS: "127.0.0.1:0", WSS: "127.0.0.1:0"}
 	if change != nil {
 		change(&cfg)
 	}
