@@ -37,6 +37,7 @@ type bench struct {
 
 	mqttParts string // parts of mqtt, or empty for all
 	idleConns int    // connections of the part idle
+	others    strangers
 	doc       string // file to write the section into, or empty
 }
 

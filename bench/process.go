@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -98,6 +99,40 @@ func cpu(pids ...int) (sum time.Duration) {
 		}
 	}
 	return sum
+}
+
+// busyTime is the processor time that everything on the machine used so far; what a hypervisor took away is part of it.
+func busyTime() (sum time.Duration) {
+	data, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	first, _, _ := strings.Cut(string(data), "\n")
+	fields := strings.Fields(first)
+	for i, text := range fields[:min(9, len(fields))] { // cpu user nice system idle iowait irq softirq steal
+		if i == 0 || i == 4 || i == 5 {
+			continue
+		}
+		n, _ := strconv.ParseInt(text, 10, 64)
+		sum += time.Duration(n) * ticks
+	}
+	return sum
+}
+
+// strangers are processes that are neither server nor load, and that a measurement should not have had beside it.
+type strangers struct{ used, during, worst time.Duration } // worst: of a minute
+
+func (s *strangers) add(used, during time.Duration) {
+	used = max(0, used)
+	s.used, s.during = s.used+used, s.during+during
+	s.worst = max(s.worst, time.Duration(float64(used)/during.Minutes()))
+}
+
+// String says how far the measurement can be believed.
+func (s *strangers) String() string {
+	cores := float64(runtime.NumCPU()) / 100
+	return fmt.Sprintf("Other processes took %.0f %% of the machine meanwhile, %.0f %% during the worst turn.",
+		s.used.Seconds()/max(s.during.Seconds(), 1e-9)/cores, s.worst.Minutes()/cores)
 }
 
 // rss is the resident memory of a process in bytes.

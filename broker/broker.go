@@ -84,6 +84,8 @@ type Options struct {
 	FloodRefusals  int           // refused messages within 10 s before the connection ends. 1000
 	AuthFailures   int           // of one source within AuthWindow before it has to wait. 20
 	AuthWindow     time.Duration // 1 min
+	GroupExpiry    time.Duration // how long a shared subscription lasts without a session that has it. 1 h
+	SettleEvery    time.Duration // how often the sessions of nodes that died are looked for. 30 s
 }
 
 func (o *Options) defaults() {
@@ -105,6 +107,8 @@ func (o *Options) defaults() {
 	set(&o.FloodRefusals, 1000)
 	set(&o.AuthFailures, 20)
 	set(&o.AuthWindow, time.Minute)
+	set(&o.GroupExpiry, time.Hour)
+	set(&o.SettleEvery, 30*time.Second)
 }
 
 func set[T int | time.Duration](v *T, def T) {
@@ -182,6 +186,7 @@ func New(ctx context.Context, cfg Config) (*Broker, error) {
 		return nil, err
 	}
 	b.wg.Go(b.sweep)
+	b.wg.Go(b.settleLeft)
 	return b, nil
 }
 

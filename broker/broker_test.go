@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,10 +34,12 @@ type fixture struct {
 	broker *broker.Broker
 	bus    *natsd.Bus
 	log    *msglog.Log
-	set    *policy.Set
 	events chan broker.Event
-	facts  map[string]policy.Principal
+	mu     sync.Mutex
+	set    *policy.Set                 // guarded by mu
+	facts  map[string]policy.Principal // guarded by mu
 	opt    broker.Options
+	more   []func(*broker.Config)
 }
 
 const open = `
@@ -64,8 +67,8 @@ func compile(t *testing.T, text string) *policy.Set {
 	return set
 }
 
-func newFixture(t *testing.T, text string, opt broker.Options) *fixture {
-	f := &fixture{t: t, dir: t.TempDir(), set: compile(t, text), opt: opt, facts: map[string]policy.Principal{}}
+func newFixture(t *testing.T, text string, opt broker.Options, more ...func(*broker.Config)) *fixture {
+	f := &fixture{t: t, dir: t.TempDir(), set: compile(t, text), opt: opt, facts: map[string]policy.Principal{}, more: more}
 	f.start()
 	t.Cleanup(f.stop)
 	return f
@@ -87,10 +90,16 @@ func (f *fixture) start() {
 		f.t.Fatal(err)
 	}
 	f.events = make(chan broker.Event, 1000)
-	f.broker, err = broker.New(ctx, broker.Config{
+	cfg := broker.Config{
 		Messages: f.log, Node: "test", HashKey: key, Options: f.opt,
-		Policy: func() *policy.Set { return f.set },
+		Policy: func() *policy.Set {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			return f.set
+		},
 		Facts: func(_ context.Context, p broker.Peer) (policy.Principal, error) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
 			if now, known := f.facts[p.Principal.ID]; known {
 				if now.Kind == "" {
 					return now, errors.New("it is gone")
@@ -99,17 +108,41 @@ func (f *fixture) start() {
 			}
 			return *p.Principal, nil
 		},
-		Target: func(id string) (policy.Principal, bool) { p, ok := f.facts[id]; return p, ok },
+		Target: func(id string) (policy.Principal, bool) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			p, ok := f.facts[id]
+			return p, ok
+		},
 		Observe: func(e broker.Event) {
 			select {
 			case f.events <- e:
 			default:
 			}
 		},
-	})
-	if err != nil {
+	}
+	for _, m := range f.more {
+		m(&cfg)
+	}
+	if f.broker, err = broker.New(ctx, cfg); err != nil {
 		f.t.Fatal(err)
 	}
+}
+
+// policy puts another policy in force; the broker is told by the test.
+func (f *fixture) policy(text string) {
+	f.t.Helper()
+	set := compile(f.t, text)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.set = set
+}
+
+// know makes what is known about a principal something else.
+func (f *fixture) know(id string, who policy.Principal) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.facts[id] = who
 }
 
 func (f *fixture) stop() {
@@ -148,8 +181,10 @@ func (f *fixture) dial(who policy.Principal) net.Conn {
 		f.t.Fatal(err)
 	}
 	defer l.Close()
+	accepted := make(chan struct{}) // closing the listener would reset a connection that waits for it
 	go func() {
 		nc, err := l.Accept()
+		close(accepted)
 		if err != nil {
 			return
 		}
@@ -159,6 +194,7 @@ func (f *fixture) dial(who policy.Principal) net.Conn {
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	<-accepted
 	f.t.Cleanup(func() { nc.Close() })
 	return nc
 }
@@ -283,7 +319,7 @@ func (c *client) take(n int) (got []*mqtt.Publish) {
 			open--
 			c.send(&mqtt.Pubcomp{Ack: mqtt.Ack{ID: p.ID}})
 		default:
-			c.t.Fatalf("got %v", p.Type())
+			c.t.Fatalf("got %v %+v", p.Type(), p)
 		}
 	}
 	return got

@@ -39,9 +39,16 @@ func (b *Broker) Admit(from netip.Addr) bool {
 	return false
 }
 
-// Serve speaks MQTT on a connection until it ends, and closes it.
+// Serve takes a connection and closes it when it ends. It returns when the client
+// is connected, or was refused: reading goes on in a goroutine of its own, whose
+// stack has not grown by handshakes and decisions.
 func (b *Broker) Serve(nc net.Conn, peer Peer) {
-	defer nc.Close()
+	taken := false
+	defer func() {
+		if !taken {
+			nc.Close()
+		}
+	}()
 	in := &patient{nc: nc}
 	nc.SetReadDeadline(time.Now().Add(b.opt.ConnectTimeout))
 	nc.SetWriteDeadline(time.Now().Add(b.opt.ConnectTimeout))
@@ -66,6 +73,12 @@ func (b *Broker) Serve(nc net.Conn, peer Peer) {
 	in.limit = s.keep
 	nc.SetReadDeadline(time.Time{})
 	s.start(c, present)
+	taken = true
+	b.wg.Go(s.run)
+}
+
+// run reads until the connection ends.
+func (s *session) run() {
 	s.read()
 	s.end()
 }
@@ -83,12 +96,12 @@ func (b *Broker) garbled(nc net.Conn, peer Peer, v mqtt.Version, err error) {
 		v = mqtt.V311
 	}
 	if v != 0 {
-		b.connack(nc, v, &mqtt.Connack{Code: bad.Code}, bad.Error())
+		b.connack(nc, v, &mqtt.Connack{Code: bad.Code}, bad.Error(), 0)
 	}
 }
 
-// connack writes a refusal.
-func (b *Broker) connack(nc net.Conn, v mqtt.Version, a *mqtt.Connack, reason string) {
+// connack writes a refusal, of at most so many bytes (0: any).
+func (b *Broker) connack(nc net.Conn, v mqtt.Version, a *mqtt.Connack, reason string, most int) {
 	if v == mqtt.V311 {
 		if a.Code = a.Code.Return311(); a.Code == 0 {
 			return
@@ -96,14 +109,38 @@ func (b *Broker) connack(nc net.Conn, v mqtt.Version, a *mqtt.Connack, reason st
 	} else if reason != "" {
 		a.Props.SetBlob(mqtt.ReasonString, []byte(reason))
 	}
-	if out, err := a.AppendTo(nil, v); err == nil {
-		nc.Write(out)
+	out, err := a.AppendTo(nil, v)
+	if most > 0 && len(out) > most { // MQTT-3.2.2-19
+		a.Props.ClearBlob(mqtt.ReasonString)
+		out, err = a.AppendTo(nil, v)
+	}
+	if err != nil || most > 0 && len(out) > most {
+		return
+	}
+	nc.Write(out)
+	drain(nc)
+}
+
+// drain lets the other side read what was written before the connection is closed:
+// one that is closed with bytes unread is reset, and takes the last packet along.
+func drain(nc net.Conn) {
+	closeWrite(nc)
+	raw := rawConn(nc)
+	raw.SetReadDeadline(time.Now().Add(closeGrace))
+	var rest [4096]byte
+	for range 256 {
+		if _, err := raw.Read(rest[:]); err != nil {
+			return
+		}
 	}
 }
 
 // refuseConnect answers a CONNECT that is not accepted (MQTT-3.1.4-2).
 func (b *Broker) refuseConnect(nc net.Conn, peer Peer, c *mqtt.Connect, err error) {
 	var d *denied
+	if errors.Is(err, errDone) {
+		return // the client left while it was being authenticated
+	}
 	if !errors.As(err, &d) {
 		b.log.Error("connecting a client", "client", c.ClientID, "err", err)
 		d = &denied{mqtt.ServerUnavailable, "the session cannot be opened now: try again later"}
@@ -117,7 +154,8 @@ func (b *Broker) refuseConnect(nc net.Conn, peer Peer, c *mqtt.Connect, err erro
 		b.events.add(e)
 		b.abuse.failed(peer.Addr.Addr())
 	}
-	b.connack(nc, c.Version, &mqtt.Connack{Code: d.code}, d.reason)
+	most, _ := c.Props.Number(mqtt.MaximumPacketSize)
+	b.connack(nc, c.Version, &mqtt.Connack{Code: d.code}, d.reason, int(most))
 }
 
 // connect decides about a CONNECT and makes its session.
@@ -125,7 +163,7 @@ func (b *Broker) connect(nc net.Conn, peer Peer, r *mqtt.Reader, c *mqtt.Connect
 	ctx, cancel := context.WithTimeout(b.life, b.opt.ConnectTimeout)
 	defer cancel()
 	if b.isClosing() {
-		return nil, false, deny(mqtt.ServerShuttingDown, "this server is shutting down")
+		return nil, false, deny(mqtt.ServerUnavailable, "this server is shutting down") // CONNACK has no 0x8B
 	}
 	if b.count() >= b.opt.Sessions {
 		return nil, false, deny(mqtt.ServerBusy, "this server has %d sessions, its limit", b.opt.Sessions)
@@ -140,7 +178,7 @@ func (b *Broker) connect(nc net.Conn, peer Peer, r *mqtt.Reader, c *mqtt.Connect
 	}
 	peer.Principal = &who
 	p := newPermit(b.cfg.Policy(), who)
-	if err := b.nameClient(p, c); err != nil {
+	if err := b.nameClient(ctx, p, c); err != nil {
 		return nil, false, err
 	}
 	if d := p.perms.Connect(c.ClientID); !d.Allowed {
@@ -231,6 +269,9 @@ func (b *Broker) enhanced(ctx context.Context, nc net.Conn, peer *Peer, r *mqtt.
 				return deny(mqtt.NotAuthorized, "certificate and authentication are of different principals")
 			}
 			peer.Principal = &who
+			if c.Props.ClearBlob(mqtt.AuthData); len(reply) > 0 {
+				c.Props.SetBlob(mqtt.AuthData, reply) // remembered for CONNACK
+			}
 			return nil
 		}
 		next, failed := challenge(nc, r, method, reply)
@@ -262,6 +303,9 @@ func challenge(nc net.Conn, r *mqtt.Reader, method string, data []byte) ([]byte,
 		return nil, deny(mqtt.MalformedPacket, "the authentication was interrupted")
 	}
 	answer, ok := p.(*mqtt.Auth)
+	if _, left := p.(*mqtt.Disconnect); left {
+		return nil, errDone
+	}
 	if !ok || answer.Code != mqtt.ContinueAuthentication {
 		return nil, deny(mqtt.ProtocolError, "AUTH was expected") // MQTT-3.1.2-30
 	}
@@ -274,7 +318,7 @@ func challenge(nc net.Conn, r *mqtt.Reader, method string, data []byte) ([]byte,
 
 // nameClient gives a client id to a client that sent none: its own name when that
 // is free, else one under it (MQTT-3.1.3-6).
-func (b *Broker) nameClient(p *permit, c *mqtt.Connect) error {
+func (b *Broker) nameClient(ctx context.Context, p *permit, c *mqtt.Connect) error {
 	if c.ClientID != "" {
 		return nil
 	}
@@ -282,7 +326,14 @@ func (b *Broker) nameClient(p *permit, c *mqtt.Connect) error {
 		return deny(mqtt.ClientIDNotValid, "a session that lasts needs a client id") // MQTT-3.1.3-8
 	}
 	for _, id := range []string{p.who.ID + "/" + strings.ToLower(rand.Text()[:12]), p.who.ID} {
-		if p.perms.Connect(id).Allowed && b.session(id) == nil {
+		if !p.perms.Connect(id).Allowed || b.session(id) != nil {
+			continue
+		}
+		old, _, err := b.loadRow(ctx, id)
+		if err != nil {
+			return err
+		}
+		if old == nil || old.ended(b.now()) { // MQTT-3.2.2-16
 			c.ClientID = id
 			if c.Version == mqtt.V5 {
 				c.Props.SetBlob(mqtt.AssignedClientID, []byte(id)) // remembered for CONNACK
@@ -339,7 +390,11 @@ func (b *Broker) newSession(nc net.Conn, peer Peer, r *mqtt.Reader, c *mqtt.Conn
 			s.problem = false // MQTT-3.1.2-29
 		}
 	}
+	if method, ok := c.Props.Blob(mqtt.AuthMethod); ok {
+		s.in.method = string(method)
+	}
 	s.persist = s.expiry > 0
+	s.groupLife = b.groupLife(s.expiry)
 	return s
 }
 
@@ -368,6 +423,7 @@ func (s *session) start(c *mqtt.Connect, present bool) {
 	}
 	s.flushing = false // from now on; so CONNACK is the first (MQTT-3.2.0-1)
 	s.sendLocked(&a)
+	s.answered = !s.ending
 	s.mu.Unlock()
 	if present {
 		s.resume()
@@ -392,6 +448,9 @@ func (s *session) tell(a *mqtt.Connack, c *mqtt.Connect) {
 	p.SetNumber(mqtt.MaximumPacketSize, uint32(s.in.packetSize))
 	p.SetNumber(mqtt.TopicAliasMaximum, uint32(opt.TopicAliases))
 	if method, ok := c.Props.Blob(mqtt.AuthMethod); ok {
-		p.SetBlob(mqtt.AuthMethod, method) // MQTT-4.12.0-2
+		p.SetBlob(mqtt.AuthMethod, method) // MQTT-4.12.0-5
+		if data, ok := c.Props.Blob(mqtt.AuthData); ok {
+			p.SetBlob(mqtt.AuthData, data)
+		}
 	}
 }

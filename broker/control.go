@@ -88,7 +88,7 @@ func (s *session) forgetUnmatched() {
 				continue
 			}
 			if i := s.flightOf(d.id); d.id != 0 && i >= 0 {
-				s.land(i)
+				s.abandon(i, d.dup)
 			}
 			if d.share != nil {
 				d.share.settle(false)

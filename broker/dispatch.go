@@ -46,9 +46,12 @@ func (b *Broker) dispatch(stored *msglog.Message) {
 func (b *Broker) fan(m *message, targets []target) {
 	for i := range targets {
 		t := &targets[i]
-		if t.noLocal && m.From.Client != "" {
+		if t.partly && m.From.Client != "" {
 			if s, ok := t.to.(*session); ok && s.id == m.From.Client {
-				continue
+				if t.noLocal {
+					continue
+				}
+				t = t.others()
 			}
 		}
 		t.to.deliver(t, m)
@@ -58,6 +61,7 @@ func (b *Broker) fan(m *message, targets []target) {
 // missed makes every session read the log: messages may have been lost between
 // the nodes.
 func (b *Broker) missed() {
+	b.askAgain()
 	for _, s := range b.connected() {
 		s.catchUp()
 	}

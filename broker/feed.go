@@ -85,60 +85,76 @@ func (s *session) sendAgain(ctx context.Context) error {
 	s.resend, s.again = false, nil
 	s.mu.Unlock()
 	for _, f := range flights {
-		if f.released || f.seq == 0 {
+		if f.released {
 			continue
 		}
-		if err := s.sendStored(ctx, f.seq, f.id, f.qos); err != nil {
+		if err := s.sendStored(ctx, rowOut{ID: f.id, QoS: f.qos, Seq: f.seq, Topic: f.topic}); err != nil {
 			return err
 		}
 	}
-	for _, seq := range waiting {
-		if err := s.sendStored(ctx, seq, 0, 2); err != nil {
+	for _, o := range waiting {
+		if err := s.sendStored(ctx, o); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *session) sendStored(ctx context.Context, seq uint64, id uint16, qos mqtt.QoS) error {
-	release, err := s.b.slot(ctx)
+// stored reads a message that was under way: from the log, or what is retained for
+// its topic now.
+func (b *Broker) stored(ctx context.Context, o rowOut) (*msglog.Message, error) {
+	release, err := b.slot(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	m, err := s.b.msgs.Get(ctx, seq)
-	release()
+	defer release()
+	if o.Seq > 0 {
+		return b.msgs.Get(ctx, o.Seq)
+	}
+	var found *msglog.Message
+	if o.Topic != "" {
+		err = b.msgs.Retained(ctx, o.Topic, func(m *msglog.Message) bool { found = m; return false })
+	}
+	if err == nil && found == nil {
+		err = msglog.ErrNotFound
+	}
+	return found, err
+}
+
+// sendStored queues a message that was under way on an earlier connection.
+func (s *session) sendStored(ctx context.Context, o rowOut) error {
+	m, err := s.b.stored(ctx, o)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	i := s.flightOf(o.ID)
+	if o.ID != 0 && i < 0 {
+		return nil // acknowledged meanwhile
+	}
 	if errors.Is(err, msglog.ErrNotFound) { // retention took it
-		if i := s.flightOf(id); i >= 0 {
-			s.land(i)
+		if o.ID != 0 {
+			s.abandon(i, true)
 		}
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	t := s.match(m.Topic)
-	d := delivery{m: &message{Message: m}, qos: qos, id: id, dup: id != 0, retained: true}
-	if t != nil {
-		d.to, d.retain = t, m.Retain && t.rap
-	}
-	if id == 0 {
-		if t == nil {
-			return nil
-		}
-		d.qos, d.retain = min(m.QoS, t.qos), true
+	t := s.match(m.Topic, "")
+	d := delivery{m: &message{Message: m}, to: t, qos: o.QoS, id: o.ID, dup: o.ID != 0, retained: true}
+	d.retain = o.Seq == 0 || t != nil && m.Retain && t.rap
+	if o.ID == 0 && t == nil {
+		return nil
 	}
 	s.logged.push(d)
 	s.wakeLocked()
 	return nil
 }
 
-// match finds the session's own subscriptions for a topic.
-func (s *session) match(topic string) *target {
+// match finds the session's own subscriptions for a topic of a message from a client.
+func (s *session) match(topic, from string) *target {
 	var subs []*subscription
 	for _, sub := range s.subs {
-		if sub.parsed.Share == "" && mqtt.Match(sub.parsed.Pattern, topic) {
+		if sub.parsed.Share == "" && mqtt.Match(sub.parsed.Pattern, topic) && !(sub.noLocal && from == s.id) {
 			subs = append(subs, sub)
 		}
 	}
@@ -214,13 +230,25 @@ func (s *session) queueRetained(t *target, m *msglog.Message) {
 	s.wakeLocked()
 }
 
-// readLog moves what the session has not had from the log to the queue.
+// readLog moves what the session has not had from the log to the queue, with the
+// subscriptions of now: a client may subscribe meanwhile.
 func (s *session) readLog(ctx context.Context) error {
+	for {
+		again, err := s.readFor(ctx)
+		if err != nil || !again {
+			return err
+		}
+	}
+}
+
+// readFor is readLog until the subscriptions change.
+func (s *session) readFor(ctx context.Context) (again bool, err error) {
 	s.mu.Lock()
 	if !s.behind {
 		s.mu.Unlock()
-		return nil
+		return false, nil
 	}
+	made := s.made
 	var from []msglog.From
 	for _, sub := range s.subs {
 		if sub.qos > 0 && sub.parsed.Share == "" {
@@ -231,46 +259,58 @@ func (s *session) readLog(ctx context.Context) error {
 	cursor := s.b.msgs.Cursor(from)
 	for {
 		if err := s.wait(ctx); err != nil {
-			return err
+			return false, err
 		}
 		release, err := s.b.slot(ctx)
 		if err != nil {
-			return err
+			return false, err
 		}
 		m, err := cursor.Next(ctx)
 		release()
 		switch {
 		case errors.Is(err, io.EOF):
-			if s.upToDate() {
-				return nil
+			if done, more := s.upToDate(made); done || more {
+				return more, nil
 			}
 		case err != nil:
-			return err
-		default:
-			s.queueLogged(m)
+			return false, err
+		case !s.queueLogged(m, made):
+			return true, nil
 		}
 	}
 }
 
-// upToDate ends reading the log when no message was left out meanwhile.
-func (s *session) upToDate() bool {
+// upToDate ends reading the log when no message was left out meanwhile. more says
+// that there are other subscriptions than when made was read.
+func (s *session) upToDate(made uint64) (done, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.skipped > s.looked { // one more look finds what was left out: it was in the log before
+	switch {
+	case s.over || s.ending:
+		return true, false // behind stays: the row says from where
+	case s.made != made:
+		return false, true
+	case s.skipped > s.looked: // one more look finds what was left out: it was in the log before
 		s.looked = s.skipped
-		return false
+		return false, false
 	}
-	s.behind, s.liveFrom, s.gapEnd = false, s.b.position.Load(), 0
-	return true
+	s.behind, s.liveFrom = false, max(s.b.position.Load(), s.next)
+	s.gapEnd, s.full, s.readFrom, s.readTo = 0, 0, 0, 0
+	return true, false
 }
 
-func (s *session) queueLogged(m *msglog.Message) {
+// queueLogged queues a message of the log; false when it was read with other
+// subscriptions than there are now.
+func (s *session) queueLogged(m *msglog.Message, made uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.over || s.ending || s.made != made {
+		return false
+	}
 	s.next = max(s.next, m.Seq)
-	t := s.match(m.Topic)
-	if t == nil || s.over || s.ending || t.noLocal && m.From.Client == s.id || s.had(m.Seq) {
-		return
+	t := s.match(m.Topic, m.From.Client)
+	if t == nil || s.had(m.Seq) {
+		return true
 	}
 	// Only subscriptions that were there before the message and with a promise.
 	qos := mqtt.QoS(0)
@@ -279,12 +319,14 @@ func (s *session) queueLogged(m *msglog.Message) {
 			qos = max(qos, sub.qos)
 		}
 	}
-	if qos = min(qos, m.QoS); qos == 0 {
-		return
+	if qos = min(qos, m.QoS); qos > 0 {
+		s.pushLogged(delivery{m: &message{Message: m}, to: t, qos: qos, retain: m.Retain && t.rap})
 	}
-	s.pushLogged(delivery{m: &message{Message: m}, to: t, qos: qos, retain: m.Retain && t.rap})
+	return true
 }
 
 // had reports whether a message was taken already, live, before others were lost
 // between the nodes.
-func (s *session) had(seq uint64) bool { return seq <= s.gapEnd && s.b.msgs.Delivered(seq) }
+func (s *session) had(seq uint64) bool {
+	return seq <= s.gapEnd && s.b.msgs.Delivered(seq) || s.readFrom < seq && seq <= s.readTo
+}

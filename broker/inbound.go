@@ -18,6 +18,9 @@ type inbound struct {
 	keepAlive  uint16 // seconds
 	subs       int    // the most subscriptions
 	aliases    []string
+	method     string   // of the enhanced authentication; empty: there was none
+	exchange   Exchange // a re-authentication under way
+	steps      int      // of it
 	topics     map[string]*topic
 	refusedAt  time.Time // when the window for counting refusals began
 	refused    int       // in that window
@@ -114,7 +117,7 @@ func (s *session) handle(p mqtt.Packet) error {
 	case *mqtt.Disconnect:
 		return s.disconnect(p)
 	case *mqtt.Auth:
-		return &broken{mqtt.ProtocolError, "re-authentication is not offered"}
+		return s.reauthenticate(p)
 	default:
 		return &broken{mqtt.ProtocolError, p.Type().String() + " was not expected"}
 	}
@@ -133,7 +136,7 @@ func (s *session) disconnect(p *mqtt.Disconnect) error {
 			s.persist = false
 		}
 	}
-	if p.Code != mqtt.DisconnectWithWill {
+	if p.Code == mqtt.Success {
 		s.will = nil // MQTT-3.14.4-3
 	}
 	return errDone
@@ -355,7 +358,7 @@ func (s *session) stored(slot *pending, err error) {
 		}
 		if s.version == mqtt.V311 || slot.qos == 2 {
 			// It must not look acknowledged: the client sends it again after connecting.
-			s.closeLocked(mqtt.ServerUnavailable, slot.text)
+			s.closeLocked(mqtt.UnspecifiedError, slot.text)
 			return
 		}
 	}
@@ -385,7 +388,10 @@ func (s *session) answer(a *pending) {
 		s.sendLocked(&mqtt.Puback{Ack: ack})
 	} else {
 		if a.code.Failed() {
-			delete(s.twice.Open, a.id)
+			s.twice.forget(a.id)
+		} else {
+			delete(s.twice.Doubt, a.id)
+			s.row.dirty = true
 		}
 		s.sendLocked(&mqtt.Pubrec{Ack: ack})
 	}

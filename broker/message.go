@@ -89,6 +89,7 @@ type target struct {
 	qos     mqtt.QoS // the highest granted
 	ids     []uint32 // subscription identifiers
 	noLocal bool     // all of them are
+	partly  bool     // some of them are
 	rap     bool     // one of them wants the retain flag as published
 }
 
@@ -148,6 +149,7 @@ func gather(subs []*subscription) []target {
 		t.subs = append(t.subs, sub)
 		t.qos = max(t.qos, sub.qos)
 		t.noLocal = t.noLocal && sub.noLocal
+		t.partly = t.partly || sub.noLocal
 		t.rap = t.rap || sub.rap
 		if sub.ident != 0 {
 			t.ids = append(t.ids, sub.ident)
@@ -156,11 +158,25 @@ func gather(subs []*subscription) []target {
 	return out
 }
 
+// others is the target without the subscriptions that do not want what their own
+// client says (MQTT-3.8.3-3).
+func (t *target) others() *target {
+	var subs []*subscription
+	for _, sub := range t.subs {
+		if !sub.noLocal {
+			subs = append(subs, sub)
+		}
+	}
+	return &gather(subs)[0]
+}
+
 // live reports whether one of the subscriptions still stands.
 func (t *target) live() bool {
 	for _, sub := range t.subs {
-		if !sub.gone.Load() {
-			return true
+		for ; sub != nil; sub = sub.heir.Load() { // one that was replaced loses nothing (MQTT-3.8.4-4)
+			if !sub.gone.Load() {
+				return true
+			}
 		}
 	}
 	return false

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -19,6 +20,18 @@ type Cluster interface {
 	Take(ctx context.Context, clientID, owner string, yield func(owner string) error) (release func(), err error)
 	// Held tells whether a node has the client id connected.
 	Held(ctx context.Context, clientID string) bool
+	// Share tells the other nodes how many members a group of shared subscriptions
+	// has here now.
+	Share(group string, members int)
+	// Mine tells whether this node is the one that gives a QoS 0 message to a
+	// member of a group; key is the same for the message on all nodes. While
+	// members come and go it may be none, or several.
+	Mine(group string, key uint64) bool
+	// First tells whether this node does what one does for all; others may think
+	// the same for a while.
+	First() bool
+	// Alive tells whether a node was heard of within the last seconds.
+	Alive(node string) bool
 }
 
 // ErrOwned says that a client id is in use by another principal.
@@ -61,12 +74,16 @@ func (b *Broker) open(ctx context.Context, s *session, c *mqtt.Connect) (present
 	}
 	if b.cfg.Cluster != nil {
 		release, refused := b.cfg.Cluster.Take(ctx, s.id, who, func(by string) error { return b.yield(s, by) })
+		if errors.Is(refused, ErrUnavailable) {
+			return false, deny(mqtt.ServerUnavailable, "the client id cannot be taken from another server now: try again")
+		}
 		if refused != nil {
 			return false, deny(mqtt.ClientIDNotValid, "%v", refused)
 		}
 		s.release = release
 		defer func() {
 			if err != nil {
+				s.leaveUnopened()
 				release()
 			}
 		}()
@@ -104,6 +121,15 @@ func (b *Broker) open(ctx context.Context, s *session, c *mqtt.Connect) (present
 		s.row.rev = 0
 	}
 	return resumed, nil
+}
+
+// leaveUnopened tells who waits for the session's end that it has not begun.
+func (s *session) leaveUnopened() {
+	select {
+	case <-s.gone: // it was registered
+	default:
+		close(s.gone)
+	}
 }
 
 // takeOver ends the session that has a client id here, and waits until it is
@@ -145,7 +171,7 @@ func (b *Broker) register(s *session) error {
 	b.mu.Lock()
 	if b.closing {
 		b.mu.Unlock()
-		return deny(mqtt.ServerShuttingDown, "this server is shutting down")
+		return deny(mqtt.ServerUnavailable, "this server is shutting down")
 	}
 	b.mu.Unlock()
 	p := s.permit.Load()
@@ -228,12 +254,15 @@ func (s *session) restore(r *row) {
 		s.addSub(sub)
 	}
 	for _, o := range r.Out {
-		if o.ID != 0 {
-			s.flight = append(s.flight, flying{id: o.ID, qos: o.QoS, seq: o.Seq, released: o.Released, saved: true})
-			s.lastID = max(s.lastID, o.ID)
-		} else {
-			s.again = append(s.again, o.Seq)
+		if o.ID == 0 {
+			s.again = append(s.again, o)
+			continue
 		}
+		s.flight = append(s.flight, flying{id: o.ID, qos: o.QoS, seq: o.Seq, topic: o.Topic, released: o.Released, saved: true, unsent: !o.Released})
+		if !o.Released {
+			s.unsent++
+		}
+		s.lastID = max(s.lastID, o.ID)
 	}
 	s.behind, s.next, s.skipped = true, r.Next, s.b.position.Load()
 }
@@ -318,9 +347,15 @@ func (s *session) saveLast(ctx context.Context) {
 		err = s.saveNow(ctx)
 	default:
 		s.mu.Lock()
+		saving := s.row.saving
+		s.mu.Unlock()
+		if saving { // its revision is not known yet
+			err = s.saveNow(ctx)
+		}
+		s.mu.Lock()
 		rev, lost := s.row.rev, s.row.lost
 		s.mu.Unlock()
-		if rev > 0 && !lost {
+		if err == nil && rev > 0 && !lost {
 			err = s.b.msgs.DeleteSession(ctx, s.id, rev)
 		}
 	}

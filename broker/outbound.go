@@ -68,8 +68,11 @@ func (s *session) flush() {
 // that nothing is written to it any more.
 func (s *session) stopWriting(w *writing) {
 	for i := range w.batch {
-		if w.batch[i].m != nil {
-			w.batch[i].m.release()
+		if d := &w.batch[i]; d.m != nil {
+			if d.share != nil && d.id == 0 {
+				d.share.settle(false)
+			}
+			d.m.release()
 		}
 	}
 	clear(w.batch)
@@ -82,6 +85,8 @@ func (s *session) write(w *writing) error {
 		d := &w.batch[i]
 		if !s.encode(w, d) {
 			s.skip(d)
+		} else if d.share != nil && d.id == 0 { // at QoS 0 nothing else follows
+			d.share.settle(true)
 		}
 		d.m.release()
 		*d = delivery{}
@@ -117,7 +122,7 @@ func (s *session) take(batch []delivery) []delivery {
 			batch = append(batch, s.logged.pop())
 			continue
 		}
-		if head.id == 0 && len(s.flight) >= s.window {
+		if len(s.flight)-s.unsent >= s.window && (head.id == 0 || s.wasSent(head.id)) {
 			break
 		}
 		if head.qos == 2 && s.persist {
@@ -131,18 +136,42 @@ func (s *session) take(batch []delivery) []delivery {
 		d := s.logged.pop()
 		if d.id == 0 {
 			d.id = s.newID()
-			s.flight = append(s.flight, flying{id: d.id, qos: d.qos, seq: d.m.Seq, share: d.share})
+			s.flight = append(s.flight, flyingFor(&d))
 			s.row.dirty = true
+		} else if i := s.flightOf(d.id); i < 0 {
+			d.m.release()
+			continue // acknowledged before it was sent again
+		} else if s.flight[i].unsent {
+			s.flight[i].unsent = false
+			s.unsent--
 		}
 		batch = append(batch, d)
 	}
 	if s.feeding {
 		s.madeRoom()
 	}
+	if len(batch) > 0 {
+		s.freed()
+	}
 	for s.fast.n > 0 && len(batch) < batchSize {
 		batch = append(batch, s.fast.pop())
 	}
 	return batch
+}
+
+// wasSent reports whether a message was sent on an earlier connection only.
+func (s *session) wasSent(id uint16) bool {
+	i := s.flightOf(id)
+	return i >= 0 && s.flight[i].unsent
+}
+
+// flyingFor is a message that is going to be under way.
+func flyingFor(d *delivery) flying {
+	f := flying{id: d.id, qos: d.qos, seq: d.m.Seq, share: d.share}
+	if f.seq == 0 && d.retained {
+		f.topic = d.m.Topic
+	}
+	return f
 }
 
 // reserve gives identifiers to the QoS 2 messages at the head of the queue and
@@ -158,7 +187,7 @@ func (s *session) reserve() {
 		if d.id == 0 {
 			d.id = s.newID()
 			ids = append(ids, d.id)
-			s.flight = append(s.flight, flying{id: d.id, qos: 2, seq: d.m.Seq})
+			s.flight = append(s.flight, flyingFor(d))
 		}
 	}
 	s.saveLocked(func(err error) {
@@ -180,8 +209,8 @@ func (s *session) reserve() {
 func (s *session) encode(w *writing, d *delivery) bool {
 	p := s.permit.Load()
 	left, alive := lifeLeft(d.m.Message, s.b.now())
-	if !alive {
-		return false // MQTT-3.3.2-5
+	if !alive && !d.dup {
+		return false // MQTT-3.3.2-5; what was sent once is sent again all the same (MQTT-4.3.3-7)
 	}
 	payload, ok := s.present(p, d)
 	if !ok {
@@ -248,12 +277,15 @@ func (s *session) alias(pub *mqtt.Publish, topic string) {
 // skip settles a message that is not sent after all.
 func (s *session) skip(d *delivery) {
 	if d.id == 0 {
+		if d.share != nil {
+			d.share.settle(true)
+		}
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if i := s.flightOf(d.id); i >= 0 {
-		s.land(i)
+		s.abandon(i, d.dup)
 	}
 	if d.share != nil {
 		d.share.settle(true)

@@ -25,7 +25,6 @@ func (s *session) take12(p *mqtt.Publish) (slot *pending, again bool, err error)
 		s.mu.Lock()
 	}
 	defer s.mu.Unlock()
-	under := len(s.acks)
 	if p.QoS == 2 {
 		if _, open := s.twice.Open[p.ID]; open {
 			// MQTT-4.3.3-10: not a new message. Still being stored: the answer follows.
@@ -34,23 +33,42 @@ func (s *session) take12(p *mqtt.Publish) (slot *pending, again bool, err error)
 					return nil, true, nil
 				}
 			}
-			if s.twice.restored[p.ID] {
-				// Known from before a crash, when it may not have been stored: the log
-				// de-duplicates by the same key.
-				delete(s.twice.restored, p.ID)
-			} else {
+			delete(s.twice.restored, p.ID)
+			if !s.twice.Doubt[p.ID] {
 				s.sendLocked(&mqtt.Pubrec{Ack: mqtt.Ack{ID: p.ID}})
 				return nil, true, nil
 			}
+			// Known from before a crash, when it may not have been stored: the log
+			// de-duplicates by the same key.
+		} else if len(s.twice.Open) >= maxOpen {
+			return nil, false, &broken{mqtt.QuotaExceeded, "more than " + strconv.Itoa(maxOpen) + " QoS 2 messages without PUBREL"}
 		}
-		under += len(s.twice.Open)
 	}
-	if s.version == mqtt.V5 && under >= s.in.window+s.in.window/8+1 {
+	if s.version == mqtt.V5 && s.under() >= s.in.window {
 		return nil, false, &broken{mqtt.ReceiveMaximumExceeded, "more than " + strconv.Itoa(s.in.window) + " messages without an acknowledgement"}
 	}
 	slot = &pending{id: p.ID, qos: p.QoS}
 	s.acks = append(s.acks, slot)
 	return slot, false, nil
+}
+
+// maxOpen bounds the QoS 2 messages that a client sent and has not released, over
+// all of its connections.
+const maxOpen = 4096
+
+// under is how many QoS 1 and 2 messages of this connection are under way to us
+// (MQTT-3.3.4-7).
+func (s *session) under() int {
+	n := len(s.acks)
+	if len(s.twice.Open) == 0 {
+		return n
+	}
+	for _, a := range s.acks {
+		if _, open := s.twice.Open[a.id]; open && a.qos == 2 {
+			n-- // counted below
+		}
+	}
+	return n + len(s.twice.Open) - len(s.twice.restored)
 }
 
 // receipt notes a QoS 2 message and returns its key.
@@ -63,7 +81,10 @@ func (s *session) receipt(id uint16) string {
 			s.twice.Open = map[uint16]uint64{}
 		}
 		gen = s.twice.Gen
-		s.twice.Open[id] = gen
+		if s.twice.Doubt == nil {
+			s.twice.Doubt = map[uint16]bool{}
+		}
+		s.twice.Open[id], s.twice.Doubt[id] = gen, true
 		s.row.dirty = true
 	}
 	return s.twice.Epoch + "." + strconv.Itoa(int(id)) + "." + strconv.FormatUint(gen, 36)
@@ -80,17 +101,23 @@ func (s *session) release2(p *mqtt.Pubrel) {
 	}
 	comp := &mqtt.Pubcomp{Ack: mqtt.Ack{ID: p.ID, Code: code}}
 	if code != mqtt.Success || !s.persist {
-		delete(s.twice.Open, p.ID)
+		s.twice.forget(p.ID)
 		s.twice.Gen++
 		s.sendLocked(comp)
 		return
 	}
-	delete(s.twice.Open, p.ID)
-	delete(s.twice.restored, p.ID)
+	s.twice.forget(p.ID)
 	s.twice.bump = true
 	s.saveLocked(func(err error) {
 		if err == nil {
 			s.send(comp)
 		}
 	})
+}
+
+// forget drops what is known about an identifier.
+func (r *receipts) forget(id uint16) {
+	delete(r.Open, id)
+	delete(r.Doubt, id)
+	delete(r.restored, id)
 }

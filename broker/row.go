@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/holdfast-iot/holdfast/broker/msglog"
@@ -40,6 +41,7 @@ type rowOut struct {
 	ID       uint16   `json:"id"`
 	QoS      mqtt.QoS `json:"q"`
 	Seq      uint64   `json:"s"`
+	Topic    string   `json:"t,omitempty"` // of a retained message, which has no Seq
 	Released bool     `json:"r,omitempty"`
 }
 
@@ -52,9 +54,10 @@ type receipts struct {
 	Epoch string            `json:"epoch,omitempty"` // of the session
 	Gen   uint64            `json:"gen,omitempty"`   // as last saved
 	Open  map[uint16]uint64 `json:"open,omitempty"`  // identifier to generation
+	Doubt map[uint16]bool   `json:"doubt,omitempty"` // those of Open whose message may not be in the log
 
 	bump     bool            // something was released since the last save began
-	restored map[uint16]bool // those of Open that a crash may have left without their message
+	restored map[uint16]bool // those of Open that the client has not sent on this connection
 }
 
 func (r *receipts) IsZero() bool { return r.Epoch == "" }
@@ -123,7 +126,7 @@ func (s *session) saved(r row, rev uint64, err error, told []func(error)) {
 			s.closeLocked(mqtt.SessionTakenOver, "another server has this session")
 		} else {
 			s.b.log.Error("saving a session", "client", s.id, "err", err)
-			s.closeLocked(mqtt.ServerUnavailable, "the session could not be saved")
+			s.closeLocked(mqtt.UnspecifiedError, "the session could not be saved")
 		}
 	}
 	more := s.row.again
@@ -151,18 +154,25 @@ func (s *session) rowLocked() row {
 		r.Subs = append(r.Subs, rowSub{Filter: sub.filter, QoS: sub.qos, NoLocal: sub.noLocal, RAP: sub.rap, ID: sub.ident, From: sub.from})
 	}
 	for _, f := range s.flight {
-		if f.share == nil && (f.seq > 0 || f.released) {
-			r.Out = append(r.Out, rowOut{ID: f.id, QoS: f.qos, Seq: f.seq, Released: f.released})
+		if f.share == nil {
+			r.Out = append(r.Out, rowOut{ID: f.id, QoS: f.qos, Seq: f.seq, Topic: f.topic, Released: f.released})
 		}
 	}
+	room := maxWaiting
 	for i := range s.logged.n {
-		if d := s.logged.at(i); d.retained && d.id == 0 && d.m.Seq > 0 {
-			r.Out = append(r.Out, rowOut{QoS: d.qos, Seq: d.m.Seq})
+		if d := s.logged.at(i); d.retained && d.id == 0 && d.qos > 0 && room > len(d.m.Topic) {
+			r.Out = append(r.Out, rowOut{QoS: d.qos, Topic: d.m.Topic})
+			room -= len(d.m.Topic)
 		}
 	}
+	r.Out = append(r.Out, s.again...)
 	r.In = s.twice.clone()
 	return r
 }
+
+// maxWaiting bounds the retained messages that wait in a row, in bytes of their
+// topics: a client that lost its connection before them subscribes again.
+const maxWaiting = 64 << 10
 
 // cursor is the newest message such that everything up to it was handed to the
 // client or is in flight.
@@ -222,12 +232,7 @@ func (r *row) ended(now time.Time) bool {
 
 func (r *receipts) clone() receipts {
 	c := receipts{Epoch: r.Epoch, Gen: r.Gen}
-	if len(r.Open) > 0 {
-		c.Open = make(map[uint16]uint64, len(r.Open))
-		for id, gen := range r.Open {
-			c.Open[id] = gen
-		}
-	}
+	c.Open, c.Doubt = maps.Clone(r.Open), maps.Clone(r.Doubt)
 	return c
 }
 

@@ -48,7 +48,9 @@ type session struct {
 	gone      chan struct{} // closed when nothing of it is left here
 	stopped   atomic.Bool   // nothing more is taken from the client
 	drainOnce sync.Once
-	release   func() // gives the client id back to the cluster; nil: alone
+	release   func()                   // gives the client id back to the cluster; nil: alone
+	groupLife time.Duration            // of the shared subscriptions that it is in, without anybody
+	joined    atomic.Pointer[[]*group] // replaced under the broker's mu
 
 	in  inbound  // owned by the reading goroutine
 	out outgoing // owned by the flushing goroutine
@@ -59,21 +61,27 @@ type session struct {
 	fast     ring                     // QoS 0; guarded by mu
 	logged   ring                     // QoS 1 and 2, and retained ones; guarded by mu
 	flight   []flying                 // sent and not acknowledged, in the order of sending; guarded by mu
+	unsent   int                      // those of flight that were sent on an earlier connection only; guarded by mu
 	lastID   uint16                   // packet identifier given last; guarded by mu
 	flushing bool                     // a goroutine runs flush; guarded by mu
 	ending   bool                     // the connection is going to end; guarded by mu
 	drained  chan struct{}            // set by close; closed when its last packet was written; guarded by mu
 	over     bool                     // the connection has ended; guarded by mu
+	answered bool                     // CONNACK was sent: only then may DISCONNECT be (MQTT-3.14.0-1); guarded by mu
 
 	behind   bool            // logged messages come from the log, not live; guarded by mu
 	feeding  bool            // a goroutine runs feed; guarded by mu
 	resend   bool            // what is in flight must be sent again; guarded by mu
-	again    []uint64        // retained messages that waited when the last connection ended; guarded by mu
+	again    []rowOut        // retained messages that waited when the last connection ended; guarded by mu
 	skipped  uint64          // newest message not taken live while behind; guarded by mu
 	looked   uint64          // the value of skipped that the last look at the log was for; guarded by mu
 	next     uint64          // while behind: what was read up to; guarded by mu
+	made     uint64          // subscriptions made so far; guarded by mu
 	taken    uint64          // newest message that entered the queue; guarded by mu
 	liveFrom uint64          // newest message before those taken live; guarded by mu
+	full     uint64          // newest message before the queue was full and the session behind; guarded by mu
+	readFrom uint64          // newer ones, up to readTo, were read before the look back; guarded by mu
+	readTo   uint64          // guarded by mu
 	gapEnd   uint64          // up to it, what the node received was taken live; guarded by mu
 	todo     []*subscription // whose retained messages are to be sent; guarded by mu
 	room     chan struct{}   // capacity 1: the queue has room again
@@ -101,7 +109,9 @@ type flying struct {
 	qos      mqtt.QoS
 	released bool   // QoS 2: PUBREC came
 	saved    bool   // QoS 2: the row has the identifier
+	unsent   bool   // not sent on this connection yet
 	seq      uint64 // in the log; 0: it is not there
+	topic    string // of a retained message, which is not in the log
 	share    *shared
 }
 
@@ -125,15 +135,42 @@ func (s *session) sendLocked(p mqtt.Packet) {
 	}
 	before := len(s.ctl)
 	out, err := p.AppendTo(s.ctl, s.version)
-	if err != nil {
+	if err == nil && len(out)-before > s.maxSize && shorten(p) {
+		out, err = p.AppendTo(s.ctl, s.version)
+	}
+	switch {
+	case err != nil:
 		s.b.log.Error("writing a packet", "type", p.Type().String(), "err", err)
-		return
+	case len(out)-before <= s.maxSize:
+		s.ctl = out
+		s.wakeLocked()
+	case p.Type() != mqtt.DISCONNECT:
+		// It must not be sent (MQTT-3.1.2-24), and the client would wait for it.
+		s.closeLocked(mqtt.PacketTooLarge, "the answer is longer than the client takes")
 	}
-	if len(out)-before > s.maxSize {
-		return // it must not be sent (MQTT-3.1.2-24); those that may be this long have a shorter form tried first
+}
+
+// shorten takes out of a packet what must not make it longer than the client
+// takes (MQTT-3.4.2-2 and its like); false when there is nothing.
+func shorten(p mqtt.Packet) bool {
+	var props *mqtt.Properties
+	switch p := p.(type) {
+	case *mqtt.Connack:
+		props = &p.Props
+	case *mqtt.Puback:
+		props = &p.Props
+	case *mqtt.Pubrec:
+		props = &p.Props
+	case *mqtt.Suback:
+		props = &p.Props
+	case *mqtt.Disconnect:
+		props = &p.Props
+	default:
+		return false
 	}
-	s.ctl = out
-	s.wakeLocked()
+	_, has := props.Blob(mqtt.ReasonString)
+	props.ClearBlob(mqtt.ReasonString)
+	return has
 }
 
 // wakeLocked sees to it that what waits is written.
@@ -159,10 +196,13 @@ func (s *session) closeLocked(code mqtt.ReasonCode, reason string) {
 	if s.ending || s.over {
 		return
 	}
-	if s.version == mqtt.V5 {
+	if s.version == mqtt.V5 && s.answered {
 		d := mqtt.Disconnect{Code: code}
 		if s.problem && reason != "" {
 			d.Props.SetBlob(mqtt.ReasonString, []byte(reason))
+		}
+		if _, err := d.AppendTo(nil, s.version); err != nil {
+			d.Code = mqtt.UnspecifiedError // not every code may stand in DISCONNECT (MQTT-3.14.2-1)
 		}
 		s.sendLocked(&d)
 	}
@@ -181,7 +221,13 @@ func (s *session) deliver(t *target, m *message) {
 	qos := min(m.QoS, t.qos)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.over || s.ending || !t.live() {
+	if !t.live() {
+		return
+	}
+	if s.over || s.ending {
+		if qos > 0 && m.Seq > 0 && !s.behind { // for the row, which is not written yet
+			s.behind, s.next, s.skipped = true, m.Seq-1, m.Seq
+		}
 		return
 	}
 	d := delivery{m: m, to: t, qos: qos, retain: m.Retain && t.rap}
@@ -195,7 +241,7 @@ func (s *session) deliver(t *target, m *message) {
 		s.skipped = m.Seq
 	case m.Seq <= t.from() || m.Seq <= s.taken: // older than the subscription, or read from the log already
 	case s.logged.n >= s.b.opt.QueueMessages || s.logged.bytes >= s.b.opt.QueueBytes:
-		s.behind, s.next, s.skipped = true, m.Seq-1, m.Seq
+		s.behind, s.next, s.skipped, s.full = true, m.Seq-1, m.Seq, m.Seq-1
 		s.feedLocked()
 	default:
 		s.pushLogged(d)
@@ -234,10 +280,20 @@ func (s *session) pushLogged(d delivery) {
 func (s *session) catchUp() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.over || s.ending || s.behind {
+	if s.over || s.ending {
 		return
 	}
-	s.behind, s.next, s.gapEnd = true, max(s.b.msgs.Safe(), s.liveFrom), s.b.position.Load()
+	start := max(s.b.msgs.Safe(), s.liveFrom)
+	if s.behind {
+		// Since the queue was full it reads all there is; what was lost before that
+		// needs another look, without what the first has found.
+		if s.full > start && s.gapEnd == 0 {
+			s.gapEnd, s.readFrom, s.readTo = s.full, s.full, s.next
+			s.next, s.made = start, s.made+1
+		}
+		return
+	}
+	s.behind, s.next, s.gapEnd = true, start, max(s.b.position.Load(), s.taken)
 	s.skipped = max(s.taken, s.next+1)
 	s.feedLocked()
 }
@@ -267,9 +323,31 @@ func (s *session) newID() uint16 {
 // land takes a message out of those under way.
 func (s *session) land(i int) flying {
 	f := s.flight[i]
+	if f.unsent {
+		s.unsent--
+	}
 	s.flight = slices.Delete(s.flight, i, i+1)
 	s.row.dirty = true
+	s.freed()
 	return f
+}
+
+// abandon ends what is under way without sending it (again). A client that may
+// have a QoS 2 message must forget its identifier before it is used for another.
+// again says that it was sent on an earlier connection.
+func (s *session) abandon(i int, again bool) {
+	f := &s.flight[i]
+	if f.qos < 2 || !again || f.released {
+		s.land(i)
+		return
+	}
+	if f.unsent {
+		f.unsent = false
+		s.unsent--
+	}
+	f.released = true
+	s.row.dirty = true
+	s.sendLocked(&mqtt.Pubrel{Ack: mqtt.Ack{ID: f.id}})
 }
 
 func (s *session) flightOf(id uint16) int {

@@ -22,6 +22,7 @@ type subscription struct {
 	rule    string // that allowed it
 	group   *group
 	gone    atomic.Bool
+	heir    atomic.Pointer[subscription] // what took its place
 }
 
 func newSubscription(s *session, o mqtt.Subscription, ident uint32) (*subscription, error) {
@@ -98,6 +99,11 @@ func (s *session) subscribe(p *mqtt.Subscribe) error {
 				return &broken{mqtt.ProtocolError, "no local on a shared subscription"} // MQTT-3.8.3-4
 			}
 			sub.qos = min(sub.qos, 1)
+			if err := s.b.openGroup(s, sub.parsed, sub.filter); err != nil {
+				s.b.log.Error("opening a shared subscription", "client", s.id, "err", err)
+				codes[i], reason = mqtt.UnspecifiedError, "the shared subscription cannot be opened now: try again"
+				continue
+			}
 		}
 		sub.from, sub.rule = from, d.Rule
 		existed := s.replace(sub)
@@ -162,11 +168,15 @@ func (s *session) replace(sub *subscription) (existed bool) {
 	old := s.subs[sub.filter]
 	if old != nil {
 		sub.from = old.from
+	} else if s.behind {
+		sub.from = max(sub.from, s.next) // older than the subscription; read already
 	}
+	s.made++
 	s.addSub(sub)
 	s.mu.Unlock()
 	s.b.attach(sub)
 	if old != nil {
+		old.heir.Store(sub)
 		s.b.detach(old)
 	}
 	return old != nil
@@ -211,5 +221,8 @@ func (s *session) drop(filter string) bool {
 		return false
 	}
 	s.b.detach(sub)
+	if sub.parsed.Share != "" {
+		s.giveBack(sub)
+	}
 	return true
 }

@@ -211,36 +211,36 @@ func (b *Broker) settleWill(ctx context.Context, id string, old *row, resumed bo
 // recover does what servers before this one left: wills of clients that were
 // connected to a server that died, sessions that have ended.
 func (b *Broker) recover(ctx context.Context) error {
-	type found struct {
-		id  string
-		rev uint64
-	}
-	var due []found
-	err := b.eachRow(ctx, func(id string, r *row, rev uint64) {
+	var due []string
+	err := b.eachRow(ctx, func(id string, r *row, _ uint64) {
+		if r.Connected && b.cfg.Cluster != nil && r.Node != b.cfg.Node {
+			return // that server may be there: settleLeft finds out
+		}
 		if r.Connected || r.Will != nil || r.ended(b.now()) {
-			due = append(due, found{id, rev})
+			due = append(due, id)
 		}
 	})
 	if err != nil {
 		return err
 	}
-	for _, f := range due {
-		if err := b.settleRow(ctx, f.id); err != nil && !errors.Is(err, msglog.ErrConflict) {
+	for _, id := range due {
+		if err := b.settleRow(ctx, id, 0); err != nil && !errors.Is(err, msglog.ErrConflict) {
 			return err
 		}
 	}
 	return nil
 }
 
-// settleRow brings one row up to date, unless its client is connected somewhere.
-func (b *Broker) settleRow(ctx context.Context, id string) error {
+// settleRow brings one row up to date, unless its client is connected somewhere or
+// it is another than the one found (0: any).
+func (b *Broker) settleRow(ctx context.Context, id string, found uint64) error {
 	unlock := b.lock(id)
 	defer unlock()
 	if b.session(id) != nil || b.cfg.Cluster != nil && b.cfg.Cluster.Held(ctx, id) {
 		return nil
 	}
 	r, rev, err := b.loadRow(ctx, id)
-	if err != nil || r == nil {
+	if err != nil || r == nil || found != 0 && rev != found {
 		return err
 	}
 	now := b.now()

@@ -34,11 +34,12 @@ type Reader struct {
 	idle       int   // reads in a row that returned nothing
 	err        error // sticky *Error
 
-	publish Publish
-	puback  Puback
-	pubrec  Pubrec
-	pubrel  Pubrel
-	pubcomp Pubcomp
+	// Made when the first of its type comes: most connections see few of them.
+	publish *Publish
+	puback  *Puback
+	pubrec  *Pubrec
+	pubrel  *Pubrel
+	pubcomp *Pubcomp
 }
 
 // NewReader returns a Reader that expects CONNECT first and then speaks the version which that asked for. It reads ahead.
@@ -219,6 +220,14 @@ func (r *Reader) room() {
 	}
 }
 
+// made returns what p points to, made when it is not there yet.
+func made[P any](p **P) *P {
+	if *p == nil {
+		*p = new(P)
+	}
+	return *p
+}
+
 // decode dispatches on the type. Packets that outlive the buffer get a copy of their bytes.
 func (r *Reader) decode(t Type, flags byte, body []byte) (Packet, error) {
 	if t < PUBLISH || t > PUBCOMP {
@@ -231,15 +240,15 @@ func (r *Reader) decode(t Type, flags byte, body []byte) (Packet, error) {
 	case CONNACK:
 		return packet(readConnack(&c))
 	case PUBLISH:
-		return &r.publish, r.publish.read(&c, flags)
+		return made(&r.publish), r.publish.read(&c, flags)
 	case PUBACK:
-		return &r.puback, r.puback.read(&c, t)
+		return made(&r.puback), r.puback.read(&c, t)
 	case PUBREC:
-		return &r.pubrec, r.pubrec.read(&c, t)
+		return made(&r.pubrec), r.pubrec.read(&c, t)
 	case PUBREL:
-		return &r.pubrel, r.pubrel.read(&c, t)
+		return made(&r.pubrel), r.pubrel.read(&c, t)
 	case PUBCOMP:
-		return &r.pubcomp, r.pubcomp.read(&c, t)
+		return made(&r.pubcomp), r.pubcomp.read(&c, t)
 	case SUBSCRIBE:
 		return packet(readSubscribe(&c))
 	case SUBACK:

@@ -85,7 +85,7 @@ func (s *Server) principalOf(ctx context.Context, peer broker.Peer) (policy.Prin
 	if who.Kind == policy.App {
 		return who, nil
 	}
-	d, err := s.store.Device(ctx, device.ID(who.ID))
+	now, err := s.facts.of(ctx, who.ID)
 	if errors.Is(err, sqlstore.ErrNotFound) {
 		return who, errors.New("the device is not in the inventory")
 	}
@@ -93,10 +93,11 @@ func (s *Server) principalOf(ctx context.Context, peer broker.Peer) (policy.Prin
 		s.log.Error("reading a device for its connection", "device", who.ID, "err", err)
 		return who, broker.ErrUnavailable
 	}
-	if d.State == device.Enrolled {
-		s.activate(ctx, d.ID, who.Kind, peer.Addr.Addr().String())
+	if now.State == string(device.Enrolled) {
+		s.activate(ctx, device.ID(who.ID), who.Kind, peer.Addr.Addr().String())
 	}
-	return principal(who.Kind, d), nil
+	now.Kind = who.Kind
+	return now, nil
 }
 
 // principal is a device as policy sees it.
@@ -107,7 +108,7 @@ func principal(kind string, d device.Device) policy.Principal {
 // factsTimeout bounds the question for the device of a command.
 const factsTimeout = 2 * time.Second
 
-// facts remembers what is known about devices that commands go to.
+// facts remembers what is known about devices that connect, or that commands go to.
 type facts struct {
 	s     *Server
 	mu    sync.Mutex
@@ -116,39 +117,45 @@ type facts struct {
 }
 
 // maxFacts bounds the devices remembered.
-const maxFacts = 10_000
+const maxFacts = 50_000
 
 // target returns what is known about a device; false when it is not in the
 // inventory, or when that cannot be told: then a command is refused.
 func (f *facts) target(id string) (policy.Principal, bool) {
-	f.mu.Lock()
-	p, ok := f.known[id]
-	seen := f.seen
-	f.mu.Unlock()
-	if ok {
-		return p, p.ID != ""
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), factsTimeout)
 	defer cancel()
-	d, err := f.s.store.Device(ctx, device.ID(id))
+	p, err := f.of(ctx, id)
 	if err != nil && !errors.Is(err, sqlstore.ErrNotFound) {
 		f.s.log.Error("reading the device of a command", "device", id, "err", err)
-		return policy.Principal{}, false
 	}
-	if err == nil {
-		p = principal(policy.Device, d)
+	return p, err == nil
+}
+
+// of returns what is known about a device, or sqlstore.ErrNotFound.
+func (f *facts) of(ctx context.Context, id string) (policy.Principal, error) {
+	f.mu.Lock()
+	p, known := f.known[id]
+	seen := f.seen
+	f.mu.Unlock()
+	if known {
+		return p, nil
 	}
+	d, err := f.s.store.Device(ctx, device.ID(id))
+	if err != nil {
+		return policy.Principal{}, err
+	}
+	p = principal(policy.Device, d)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	// Enrolment brings no control event: what is not enrolled yet is asked for again.
-	works := p.State == string(device.Enrolled) || p.State == string(device.Active)
-	if works && f.seen == seen { // and nothing changed while it was read
+	// Enrolment brings no control event: only what is in use is remembered, and
+	// only when nothing changed while it was read.
+	if d.State == device.Active && f.seen == seen {
 		if f.known == nil || len(f.known) >= maxFacts {
 			f.known = map[string]policy.Principal{}
 		}
 		f.known[id] = p
 	}
-	return p, p.ID != ""
+	return p, nil
 }
 
 // forget drops one device, or with an empty id all.

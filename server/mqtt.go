@@ -2,14 +2,16 @@ package server
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -58,7 +60,7 @@ func (s *Server) peerOf(leaf *x509.Certificate) (broker.Peer, error) {
 		s.metrics.refusals.WithLabelValues("certificate-revoked").Inc()
 		return p, errors.New("the client certificate is revoked")
 	}
-	if err := a.verify(leaf, s.now(), 0); err != nil {
+	if err := s.verified.check(a, leaf, s.now()); err != nil {
 		return p, err
 	}
 	profile, id, err := pki.Identity(leaf, s.cfg.TrustDomain)
@@ -70,6 +72,40 @@ func (s *Server) peerOf(leaf *x509.Certificate) (broker.Peer, error) {
 		return p, fmt.Errorf("a certificate of a %s does not connect to MQTT", profile)
 	}
 	return broker.Peer{Principal: &policy.Principal{Kind: kind, ID: id}, Serial: serial.String(), NotAfter: leaf.NotAfter}, nil
+}
+
+// verified remembers client certificates whose chain was verified, so that it
+// costs a device that connects again, and the second look after a handshake, no
+// signature checks. Validity and revocation are looked at each time.
+type verified struct {
+	mu   sync.Mutex
+	by   *authority                     // guarded by mu
+	seen map[[sha256.Size]byte]struct{} // SHA-256 of certificates; guarded by mu
+}
+
+// maxVerified bounds the certificates remembered: about 3 MB.
+const maxVerified = 50_000
+
+func (v *verified) check(a *authority, leaf *x509.Certificate, now time.Time) error {
+	sum := sha256.Sum256(leaf.Raw)
+	v.mu.Lock()
+	if v.by != a || len(v.seen) >= maxVerified {
+		v.by, v.seen = a, map[[sha256.Size]byte]struct{}{}
+	}
+	_, known := v.seen[sum]
+	v.mu.Unlock()
+	if known && !now.Before(leaf.NotBefore) && !now.After(leaf.NotAfter) {
+		return nil
+	}
+	if err := a.verify(leaf, now, 0); err != nil {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.by == a {
+		v.seen[sum] = struct{}{}
+	}
+	return nil
 }
 
 // serveMQTT accepts connections until ctx ends.
@@ -125,6 +161,7 @@ func (s *Server) serveOne(c *tls.Conn) {
 		return
 	}
 	peer.Addr, peer.Transport = addrOf(c.RemoteAddr()), "mqtts"
+	forgetHandshake(c)
 	s.broker.Serve(c, peer)
 }
 
@@ -147,15 +184,7 @@ func addrOf(a net.Addr) netip.AddrPort {
 // come from this server's own origin or one that the operator named.
 func (s *Server) webSocketHandler() http.Handler {
 	mux := http.NewServeMux()
-	var origins []string
-	for _, o := range s.cfg.MQTT.Origins {
-		if u, err := url.Parse(o); err == nil {
-			origins = append(origins, u.Host)
-		}
-	}
-	if u, err := url.Parse(s.endpoints.Load().Console); err == nil {
-		origins = append(origins, u.Host)
-	}
+	origins := append([]string{s.endpoints.Load().Console}, s.cfg.MQTT.Origins...)
 	mux.HandleFunc("GET "+webSocketPath, func(w http.ResponseWriter, r *http.Request) {
 		from, err := netip.ParseAddrPort(r.RemoteAddr)
 		if err != nil || !s.admit(from.Addr().Unmap()) {
@@ -173,27 +202,77 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request, from net
 		http.Error(w, "the client certificate is not accepted", http.StatusForbidden)
 		return
 	}
-	if !strings.Contains(strings.ToLower(r.Header.Get("Sec-WebSocket-Protocol")), "mqtt") {
+	if !offersMQTT(r.Header) {
 		http.Error(w, "the WebSocket subprotocol must be mqtt", http.StatusBadRequest) // MQTT-6.0.0-3
 		return
 	}
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"mqtt"}, OriginPatterns: origins, CompressionMode: websocket.CompressionDisabled})
+	if o := r.Header.Get("Origin"); o != "" && o != "https://"+r.Host && !slices.Contains(origins, o) {
+		s.metrics.refusals.WithLabelValues("origin").Inc()
+		http.Error(w, "pages of this origin may not connect", http.StatusForbidden)
+		return
+	}
+	// The library compares hosts only: a page without TLS would pass.
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"mqtt"}, InsecureSkipVerify: true, CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
 		return // Accept has answered
 	}
 	ws.SetReadLimit(int64(s.cfg.MQTT.MaxPacket) + 64<<10)
 	peer.Addr, peer.Transport = from, "wss"
-	s.broker.Serve(&webSocket{websocket.NetConn(context.Background(), ws, websocket.MessageBinary), ws}, peer)
+	s.broker.Serve(newWebSocket(ws), peer)
 }
 
-// webSocket closes without waiting for the other side.
+// offersMQTT reports whether a client offers the subprotocol mqtt.
+func offersMQTT(h http.Header) bool {
+	for _, line := range h.Values("Sec-WebSocket-Protocol") {
+		for offer := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(offer), "mqtt") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// webSocket is a WebSocket as the broker wants a connection. A read whose
+// deadline is over must not end it, as it does in the library: DISCONNECT is
+// still to be sent. So what comes in is read ahead, into a pipe with deadlines of
+// its own.
 type webSocket struct {
-	net.Conn
-	ws *websocket.Conn
+	net.Conn // for writing
+	ws       *websocket.Conn
+	in       net.Conn
 }
 
-// Close ends the connection at once.
-func (c *webSocket) Close() error { return c.ws.CloseNow() }
+// webSocketBuffer is what one WebSocket reads at a time, in bytes.
+const webSocketBuffer = 4096
+
+func newWebSocket(ws *websocket.Conn) *webSocket {
+	c := &webSocket{Conn: websocket.NetConn(context.Background(), ws, websocket.MessageBinary), ws: ws}
+	in, ahead := net.Pipe()
+	c.in = in
+	go func() {
+		defer ahead.Close()
+		_, _ = io.CopyBuffer(ahead, c.Conn, make([]byte, webSocketBuffer)) // however it ends, it is the end
+	}()
+	return c
+}
+
+// Read implements net.Conn.
+func (c *webSocket) Read(b []byte) (int, error) { return c.in.Read(b) }
+
+// SetReadDeadline implements net.Conn.
+func (c *webSocket) SetReadDeadline(t time.Time) error { return c.in.SetReadDeadline(t) }
+
+// SetDeadline implements net.Conn.
+func (c *webSocket) SetDeadline(t time.Time) error {
+	return errors.Join(c.in.SetReadDeadline(t), c.Conn.SetWriteDeadline(t))
+}
+
+// Close ends the connection at once, without waiting for the other side.
+func (c *webSocket) Close() error {
+	c.in.Close()
+	return c.ws.CloseNow()
+}
 
 // closeBroker ends the MQTT sessions within the time for draining.
 func (s *Server) closeBroker() error {

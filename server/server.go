@@ -66,6 +66,7 @@ type Server struct {
 	messages  *msglog.Log
 	broker    *broker.Broker
 	facts     facts
+	verified  verified
 	taps      context.Context // ends when the server drains
 	endTaps   context.CancelFunc
 	refused   chan broker.Event // what the broker stopped, to be recorded

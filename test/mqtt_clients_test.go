@@ -98,7 +98,7 @@ func dialPaho(t *testing.T, s *site, who identity, server string, want terms) (l
 	l.c = paho.NewClient(paho.ClientConfig{ClientID: who.id, Conn: packets.NewThreadSafeConn(conn), PacketTimeout: 10 * time.Second,
 		OnPublishReceived:  []func(paho.PublishReceived) (bool, error){l.take},
 		OnServerDisconnect: func(d *paho.Disconnect) { l.said <- d }, OnClientError: func(error) {}})
-	cp := &paho.Connect{ClientID: who.id, KeepAlive: 30, CleanStart: !want.keep, Properties: &paho.ConnectProperties{}}
+	cp := &paho.Connect{ClientID: who.id, KeepAlive: 30, CleanStart: !want.keep, Properties: &paho.ConnectProperties{RequestProblemInfo: true}}
 	if want.keep {
 		cp.Properties.SessionExpiryInterval = paho.Uint32(300)
 	}

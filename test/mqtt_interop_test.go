@@ -122,6 +122,17 @@ func next(t *testing.T, l link) heard {
 	}
 }
 
+// nextBut is the next message, without repetitions at QoS 1 of one whose
+// acknowledgement was lost with the connection.
+func nextBut(t *testing.T, l link, payload string) heard {
+	t.Helper()
+	for {
+		if m := next(t, l); m.payload != payload {
+			return m
+		}
+	}
+}
+
 // features are what a client has beside messages: retained ones, wills, sessions
 // that last.
 func features(t *testing.T, s *site, maker string, who identity, url string) {
@@ -157,7 +168,7 @@ func features(t *testing.T, s *site, maker string, who identity, url string) {
 		t.Error("the session was not resumed")
 	}
 	for qos := 1; qos < 3; qos++ {
-		if m := next(t, again); m.payload != "while away" || m.topic != fmt.Sprintf("%s/missed/%d", base, qos) || m.retain {
+		if m := nextBut(t, again, "gone"); m.payload != "while away" || m.topic != fmt.Sprintf("%s/missed/%d", base, qos) || m.retain {
 			t.Errorf("message %d missed while away came as %+v", qos, m)
 		}
 	}
@@ -247,7 +258,7 @@ func properties(t *testing.T, s *site) {
 	}
 	// A refusal has a code and a sentence.
 	res, err := l.c.Publish(bounded(t), &paho.Publish{Topic: "plant/plant/another/props", QoS: 1})
-	if err == nil || res == nil || res.ReasonCode != 0x87 || !strings.Contains(res.Properties.ReasonString, "plant/plant/another/props") && res.Properties.ReasonString == "" {
+	if err == nil || res == nil || res.ReasonCode != 0x87 || res.Properties.ReasonString == "" {
 		t.Errorf("a message on another's topic was answered %+v, %v", res, err)
 	}
 }

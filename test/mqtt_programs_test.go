@@ -41,6 +41,7 @@ type listener struct {
 	t     *testing.T
 	cmd   *exec.Cmd
 	lines chan string // what it wrote, line by line; closed at its end
+	early []string    // messages that came before it had subscribed: of a session that lasts
 	stop  context.CancelFunc
 }
 
@@ -65,15 +66,28 @@ func listen(t *testing.T, args ...string) *listener {
 		}
 	}()
 	t.Cleanup(l.end)
-	l.until("Subscribed (mid:")
-	return l
+	for line := range l.lines {
+		if strings.HasPrefix(line, "Subscribed (mid:") {
+			return l
+		}
+		l.early = append(l.early, line)
+	}
+	t.Fatalf("%s ended before it had subscribed:\n%s", l.cmd, strings.Join(l.early, "\n"))
+	return nil
 }
 
 // until reads lines to the one that begins with the words, and returns it.
 func (l *listener) until(words string) string {
 	l.t.Helper()
 	var all []string
-	for line := range l.lines {
+	for {
+		var line string
+		var ok bool
+		if len(l.early) > 0 {
+			line, ok, l.early = l.early[0], true, l.early[1:]
+		} else if line, ok = <-l.lines; !ok {
+			break
+		}
 		if strings.HasPrefix(line, words) {
 			return line
 		}
@@ -128,7 +142,7 @@ func mosquittoFeatures(t *testing.T, s *site, who identity) {
 			}
 		}
 		pub("-q", "1", "-r", "-t", base+"/kept", "-m", "retained "+version)
-		sub := append(s.tell(who.as(who.id+"/lasting"), version), "-q", "1", "-t", base+"/+", "-c", "-F", "got %r %t %p")
+		sub := append(s.tell(who.as(who.id+"/lasting-"+version), version), "-q", "1", "-t", base+"/+", "-c", "-F", "got %r %t %p")
 		if version == "mqttv5" {
 			sub = append(sub, "-x", "300")
 		}
@@ -192,7 +206,7 @@ func javaScript(t *testing.T, s *site) {
 		for name, server := range map[string]string{"mqtts": "mqtts://" + s.p.MQTTS, "wss": s.p.WSS} {
 			for _, version := range []int{4, 5} {
 				id := fmt.Sprintf("%s/%s-%d", who.id, name, version)
-				plans = append(plans, jsPlan{ID: id, Server: server, Version: version, Base: fmt.Sprintf("%s/%s/%s/%d", who.own(), who.id, name, version),
+				plans = append(plans, jsPlan{ID: id, Server: server, Version: version, Base: fmt.Sprintf("%s/%s/%s-%d", who.own(), who.id, name, version),
 					Dir: who.dir, Cert: who.cert != nil, User: who.user, Password: who.password, Copies: copies})
 			}
 		}

@@ -51,7 +51,7 @@ metadata: {name: sensor}
 spec:
   clientIds: ["${device.id}", "${device.id}/*"]
   publish: [{name: own, topics: ["plant/${device.zone}/${device.id}/#"], retain: true}]
-  subscribe: [{name: own, topics: ["plant/${device.zone}/${device.id}/#"]}]
+  subscribe: [{name: hear, topics: ["plant/${device.zone}/${device.id}/#"]}]
 `,
 	"lab.yaml": `apiVersion: holdfast.dev/v1
 kind: App
@@ -60,7 +60,7 @@ spec:
   audience: operator
   clientIds: ["*"]
   publish: [{name: all, topics: ["plant/#"], retain: true}]
-  subscribe: [{name: all, topics: ["plant/#"]}]
+  subscribe: [{name: hear, topics: ["plant/#"]}]
 `,
 }
 
@@ -108,6 +108,12 @@ func (s *site) device(id string) identity {
 // appCert gets a certificate for the app lab.
 func (s *site) appCert(id string) identity {
 	s.t.Helper()
+	return s.shortCert(id, 0)
+}
+
+// shortCert is appCert with a validity; 0 is the default.
+func (s *site) shortCert(id string, validity time.Duration) identity {
+	s.t.Helper()
 	d, err := newThing("lab", "", "")
 	if err != nil {
 		s.t.Fatal(err)
@@ -116,7 +122,7 @@ func (s *site) appCert(id string) identity {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	got, err := s.api.IssueAppCertificate(s.t.Context(), "lab", adminapi.AppCertificateInput{CSR: string(pki.EncodePEM("CERTIFICATE REQUEST", csr))})
+	got, err := s.api.IssueAppCertificate(s.t.Context(), "lab", adminapi.AppCertificateInput{CSR: string(pki.EncodePEM("CERTIFICATE REQUEST", csr)), Validity: adminapi.Duration(validity)})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -25,8 +26,8 @@ const (
 	groupAckWait = 30 * time.Second // for a node that died; who lives asks for more time
 	groupExtend  = groupAckWait / 3 // how often it does
 	groupBatch   = 256              // messages asked for at once
-	groupExpires = 20 * time.Second // of one request for messages
-	groupGrace   = 5 * time.Second  // for the answer that it has expired
+	groupExpires = 4 * time.Second  // of one request for messages; one that a dying server had is missed this long
+	groupGrace   = time.Second      // for the answer that it has expired
 	groupPause   = 250 * time.Millisecond
 	// groupPending bounds the messages of one group under way to members of all nodes.
 	groupPending = 16_384
@@ -46,6 +47,8 @@ type Group struct {
 	mu   sync.Mutex
 	idle time.Duration              // guarded by mu
 	open map[*GroupMessage]struct{} // not settled; guarded by mu
+
+	again atomic.Bool // ask once more: the last request may be lost
 
 	// Of Run's goroutine.
 	pulls   uint64
@@ -166,6 +169,10 @@ func (g *Group) Run(ctx context.Context, wake <-chan struct{}, room func() int, 
 	}
 }
 
+// Again has messages asked for once more, at Run's next turn: the last request may
+// have been lost with a connection.
+func (g *Group) Again() { g.again.Store(true) }
+
 // leave gives back what nobody took.
 func (g *Group) leave() {
 	_ = g.sub.Unsubscribe() // the only error is that it has ended
@@ -189,6 +196,9 @@ func (g *Group) leave() {
 // ask asks for more messages when there is room for some and none are asked for.
 // It returns when to look again; 0: when something happens.
 func (g *Group) ask(now time.Time, room func() int) time.Duration {
+	if g.again.Swap(false) {
+		g.asked = 0
+	}
 	if g.asked > 0 && now.Before(g.until) {
 		return g.until.Sub(now)
 	}
@@ -277,23 +287,28 @@ func (g *Group) settle(m *GroupMessage, how string) {
 	}
 }
 
-// Groups yields the names of all groups until yield returns false.
-func (l *Log) Groups(ctx context.Context, yield func(name string) bool) error {
+// GroupInfo tells about a group.
+type GroupInfo struct {
+	Name string
+	Busy bool // readers wait for messages, or have some
+}
+
+// Groups returns all groups.
+func (l *Log) Groups(ctx context.Context) (groups []GroupInfo, err error) {
 	s, err := l.js.Stream(ctx, logStream)
 	if err != nil {
-		return fmt.Errorf("listing the groups: %w", err)
+		return nil, fmt.Errorf("listing the groups: %w", err)
 	}
 	all := s.ListConsumers(ctx)
 	for info := range all.Info() {
-		name, ours := info.Config.Metadata[groupKey]
-		if ours && info.Name == groupDurable(name) && !yield(name) {
-			return nil
+		if name, ours := info.Config.Metadata[groupKey]; ours && info.Name == groupDurable(name) {
+			groups = append(groups, GroupInfo{name, info.NumWaiting > 0 || info.NumAckPending > 0})
 		}
 	}
 	if err := all.Err(); err != nil {
-		return fmt.Errorf("listing the groups: %w", err)
+		return nil, fmt.Errorf("listing the groups: %w", err)
 	}
-	return nil
+	return groups, nil
 }
 
 // DeleteGroup ends a group; one that is not there is no error.

@@ -126,7 +126,7 @@ func (p *pipeline) reserve(header nats.Header, done func(uint64, bool, error)) (
 	}
 	if p.closed {
 		p.mu.Unlock()
-		done(0, false, ErrClosed)
+		go done(0, false, ErrClosed) // never on the caller's goroutine: it may hold what done needs
 		return nil, time.Time{}
 	}
 	now := time.Now()

@@ -1,6 +1,7 @@
 package msglog
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -155,7 +156,22 @@ func (l *Log) write(clientID string, row []byte, rev uint64, life time.Duration,
 	if life > 0 {
 		header[ttlHeader] = ttl(life)[ttlHeader]
 	}
-	l.saves.publishRaw(subject, header, row, func(seq uint64, _ bool, err error) { done(seq, err) })
+	l.saves.publishRaw(subject, header, row, func(seq uint64, _ bool, err error) {
+		if !l.config.Clustered || !errors.Is(err, ErrConflict) {
+			done(seq, err)
+			return
+		}
+		// A write whose acknowledgement was lost is sent again, and then conflicts
+		// with itself.
+		l.wg.Go(func() {
+			now, at, failed := l.session(l.ctx, clientID)
+			if failed == nil && at > rev && bytes.Equal(now, row) {
+				done(at, nil)
+			} else {
+				done(0, err)
+			}
+		})
+	})
 }
 
 // Sessions yields all rows until yield returns false. A row that is written

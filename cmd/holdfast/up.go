@@ -51,6 +51,9 @@ func (a *app) up(ctx context.Context, cfg config.Config) error {
 	if a.env["GOGC"] == "" {
 		debug.SetGCPercent(gcPercent)
 	}
+	tidying, stop := context.WithCancel(ctx)
+	defer stop()
+	go tidyMemory(tidying)
 	log := slog.New(a.logHandler(cfg))
 	log.Debug("configuration", "config", cfg)
 	s, err := server.NewWith(cfg, log, server.Options{Story: a.out})

@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-iot/holdfast/internal/durable"
@@ -30,6 +31,7 @@ import (
 // Config says which server the fleet uses.
 type Config struct {
 	API, DeviceAPI string // base URLs
+	MQTTS          string // HOST:PORT of MQTT over TLS; empty: the fleet enrols and says nothing
 	CAFile         string // PEM
 	Token          string // admin token
 	Dir            string // where the devices keep their keys
@@ -38,7 +40,8 @@ type Config struct {
 	Every          time.Duration // between two renewals after the story; 0: 20 s
 	Told           func()        // called once when the story is over; may be nil
 
-	now func() time.Time // nil: time.Now
+	now     func() time.Time // nil: time.Now
+	control time.Duration    // between two commands of the control loop; 0: controlEvery
 }
 
 const (
@@ -56,6 +59,12 @@ type stage struct {
 	things []*thing                // in the order of the inventory
 	tokens map[tokenUse]*madeToken // of this run; nil: it was refused
 	maker  *maker
+	works  *works // what the devices measure and move
+	live   *live  // who is connected over MQTT
+	scada  *app   // nil: there are none
+	reader *app
+	ours   bool        // the active policy is the example's
+	onDuty atomic.Bool // the story is over: the control loop may command
 	now    func() time.Time
 
 	current *x509.Certificate // renewed in this run, nil if none: its addresses are those of now
@@ -82,6 +91,9 @@ func run(ctx context.Context, cfg Config) error {
 	if cfg.Every <= 0 {
 		cfg.Every = renewEvery
 	}
+	if cfg.control <= 0 {
+		cfg.control = controlEvery
+	}
 	if cfg.now == nil {
 		cfg.now = time.Now
 	}
@@ -90,17 +102,22 @@ func run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer s.close()
+	ctx, hangUp := context.WithCancel(ctx)
+	defer s.live.wait()
+	defer hangUp()
 	started := s.now()
 	s.tale.title("Riverside Water: %d simulated devices at two sites, over real protocols", len(s.fleet.devices))
 	for _, step := range []func(context.Context) error{
 		s.makePlaces, s.importDevices, s.trustMaker, s.lookAtStates, s.makeTokens, s.enrolAll, s.approveWaiting, s.report, s.checkIn, s.renewOne,
-		s.refuseClone, s.refuseUsedToken, s.refusePrototype, s.endTokens, s.stealOne,
+		s.refuseClone, s.refuseUsedToken, s.refusePrototype, s.endTokens,
+		s.applyPolicy, s.goLive, s.openApps, s.showViews, s.refuseMessages, s.command, s.revokeOld, s.stealOne,
 	} {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
-	s.tale.title("Told in %s. The fleet goes on: every %s a device renews.", s.now().Sub(started).Round(10*time.Millisecond), cfg.Every)
+	s.tale.title("Told in %s. The fleet goes on: readings, commands, and every %s a device renews.", s.now().Sub(started).Round(10*time.Millisecond), cfg.Every)
+	s.onDuty.Store(true)
 	s.tale.ending(s.hints())
 	if cfg.Told != nil {
 		cfg.Told()
@@ -125,6 +142,7 @@ func open(cfg Config) (*stage, error) {
 	}
 	s := &stage{cfg: cfg, fleet: f, roots: x509.NewCertPool(), tokens: map[tokenUse]*madeToken{}, now: cfg.now,
 		tale: &teller{out: cfg.Out, log: cfg.Log}}
+	s.works, s.live = openWorks(f.devices, s.now()), &live{s: s, members: map[string]*member{}}
 	for _, c := range certs {
 		s.roots.AddCert(c)
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -66,7 +67,7 @@ func startAt(t *testing.T, data string, now func() time.Time, change func(*confi
 		secret := strings.TrimSpace(string(token))
 		api := &adminapi.Client{BaseURL: r.API, Token: adminapi.NewBearer(secret), HTTP: &http.Client{Transport: &http.Transport{
 			TLSClientConfig: &tls.Config{RootCAs: roots, Time: now}, DisableKeepAlives: true}}}
-		return demo.Config{API: r.API, DeviceAPI: r.DeviceAPI, CAFile: r.CAFile, Token: secret, Dir: filepath.Join(data, "demo")}.At(now), api, stop
+		return demo.Config{API: r.API, DeviceAPI: r.DeviceAPI, MQTTS: r.MQTTS, CAFile: r.CAFile, Token: secret, Dir: filepath.Join(data, "demo")}.At(now), api, stop
 	case err := <-ended:
 		ended <- nil
 		t.Fatal("the server:", err)
@@ -77,7 +78,8 @@ func startAt(t *testing.T, data string, now func() time.Time, change func(*confi
 // tell runs the demo until its story is over, then until more is done.
 func tell(t *testing.T, cfg demo.Config, more func()) string {
 	t.Helper()
-	var out bytes.Buffer
+	var out, log bytes.Buffer
+	cfg.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	told, ended := make(chan struct{}), make(chan error, 1)
@@ -89,14 +91,30 @@ func tell(t *testing.T, cfg demo.Config, more func()) string {
 			more()
 		}
 	case err := <-ended:
-		t.Fatalf("%v\n%s", err, out.String())
+		t.Fatalf("%v\n%s", err, log.String())
 	}
 	cancel()
 	if err := <-ended; err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
 	t.Log(out.String())
+	noneLeft(t)
 	return out.String()
+}
+
+// noneLeft waits until nothing of the clients runs any more.
+func noneLeft(t *testing.T) {
+	t.Helper()
+	stacks := make([]byte, 4<<20)
+	for end := time.Now().Add(5 * time.Second); ; runtime.Gosched() {
+		text := string(stacks[:runtime.Stack(stacks, true)])
+		if !strings.Contains(text, "paho.golang") && !strings.Contains(text, "server/demo.(*member)") {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the fleet left goroutines behind:\n%s", text)
+		}
+	}
 }
 
 func wants(t *testing.T, story string, words ...string) {
@@ -129,18 +147,22 @@ func TestStory(t *testing.T) {
 	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("the story took %s", took)
 	}
-	wants(t, story, "15 simulated devices", "5 enrolled with a group token", "5 enrolled with a one-time token", "3 enrolled with their manufacturer",
-		"2 enrolled with a token and an operator's approval", "15 devices used their certificates", "renewed with its certificate",
+	wants(t, story, "25 simulated devices", "7 enrolled with a group token", "13 enrolled with a one-time token", "3 enrolled with their manufacturer",
+		"2 enrolled with a token and an operator's approval", "25 devices used their certificates", "renewed with its certificate",
 		"shows the key of level-plant-1: key-reused", "copied and used again: token-used", "riverside-intake: not-for-production",
-		"asks for a renewal: device-quarantined", "remote error: tls", "OCSP says revoked", "lists serial", "revoked 2 group tokens")
-	if n := states(t, api); n[device.Active] != 14 || n[device.Quarantined] != 1 || len(n) != 2 {
+		"asks for a renewal: device-quarantined", "remote error: tls", "OCSP says revoked", "lists serial", "revoked 2 group tokens",
+		"applied policy version 1", "25 devices connected over MQTT 5", `"guard":"Ida"`, `"guard":"h:`,
+		"PUBACK 0x87 not authorized: no rule lets device level-plant-2", "SUBACK 0x87", "MessagePolicy/video-apart/process",
+		"PUBACK 0x97 quota exceeded", "/ml_per_min is 900, more than 50", "DeviceType/chlorine-doser/dose", "while it is in maintenance",
+		"DISCONNECT 0x87", "flow-plant-2 is back with its new certificate", "the thief's MQTT session ends too")
+	if n := states(t, api); n[device.Active] != 24 || n[device.Quarantined] != 1 || len(n) != 2 {
 		t.Error(n)
 	}
 	checkFiles(t, cfg.Dir)
 
 	t.Run("again", func(t *testing.T) {
 		story := tell(t, cfg, nil)
-		wants(t, story, "14 devices still have their certificates", "level-intake-2 is quarantined: it stays cut off", "remote error: tls")
+		wants(t, story, "24 devices still have their certificates", "level-intake-2 is quarantined: it stays cut off", "remote error: tls")
 		if strings.Contains(story, "was refused") || strings.Contains(story, "enrolled with") {
 			t.Error("the second run enrolled")
 		}
@@ -154,8 +176,8 @@ func TestStory(t *testing.T) {
 		stop()
 		cfg, api, _ := start(t, data, nil)
 		story := tell(t, cfg, nil)
-		wants(t, story, "11 devices still have", "pump-plant-1 is registered: it stays", "pump-intake-1 is retired", "gateway-plant is quarantined")
-		if n := states(t, api); n[device.Active] != 11 {
+		wants(t, story, "21 devices still have", "pump-plant-1 is registered: it stays", "pump-intake-1 is retired", "gateway-plant is quarantined")
+		if n := states(t, api); n[device.Active] != 21 {
 			t.Error(n)
 		}
 	})
@@ -164,7 +186,7 @@ func TestStory(t *testing.T) {
 func checkFiles(t *testing.T, dir string) {
 	t.Helper()
 	keys, err := filepath.Glob(filepath.Join(dir, "*", "key.pem"))
-	if err != nil || len(keys) != 16 { // 15 devices and the manufacturer
+	if err != nil || len(keys) != 27 { // 25 devices, the app and the manufacturer
 		t.Fatal(len(keys), err)
 	}
 	for _, key := range keys {
@@ -215,8 +237,8 @@ func TestLostFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	story := tell(t, cfg, nil)
-	wants(t, story, "4 enrolled with a group token", "5 enrolled with a one-time token", "3 enrolled with their", "2 enrolled with a token and")
-	if n := states(t, api); n[device.Active] != 14 {
+	wants(t, story, "6 enrolled with a group token", "13 enrolled with a one-time token", "3 enrolled with their", "2 enrolled with a token and")
+	if n := states(t, api); n[device.Active] != 24 {
 		t.Error(n)
 	}
 	stop()
@@ -231,7 +253,7 @@ func TestLostFiles(t *testing.T) {
 	}
 	cfg, api, _ = start(t, fresh, nil)
 	tell(t, cfg, nil)
-	if n := states(t, api); n[device.Active] != 14 || n[device.Quarantined] != 1 {
+	if n := states(t, api); n[device.Active] != 24 || n[device.Quarantined] != 1 {
 		t.Error(n)
 	}
 }
@@ -246,10 +268,10 @@ func TestAfterALongStop(t *testing.T) {
 	for _, c := range []struct {
 		off  time.Duration
 		word string
-	}{{3 * time.Hour, "14 devices renewed late"}, {400 * time.Hour, "4 enrolled with a group token"}} {
+	}{{3 * time.Hour, "24 devices renewed late"}, {400 * time.Hour, "6 enrolled with a group token"}} {
 		cfg, api, stop := startAt(t, data, func() time.Time { return time.Now().Add(c.off) }, nil)
 		wants(t, tell(t, cfg, nil), c.word, "level-intake-2 is quarantined")
-		if n := states(t, api); n[device.Active] != 14 {
+		if n := states(t, api); n[device.Active] != 24 {
 			t.Error(n)
 		}
 		stop()
@@ -260,7 +282,7 @@ func TestAfterALongStop(t *testing.T) {
 func TestStoryWithinLimits(t *testing.T) {
 	cfg, api, _ := start(t, t.TempDir(), func(c *config.Config) { c.Enrolment.Rate, c.Enrolment.Burst = 10, 4 })
 	tell(t, cfg, nil)
-	if n := states(t, api); n[device.Active] != 14 {
+	if n := states(t, api); n[device.Active] != 24 {
 		t.Error(n)
 	}
 }
@@ -274,11 +296,55 @@ func TestGoesOn(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(list.Items) >= 30 {
+			if len(list.Items) >= 50 {
 				return
 			}
 		}
 	})
+}
+
+// A device whose session is closed comes back, and process control goes on to
+// command, after the story too.
+func TestStaysConnected(t *testing.T) {
+	cfg, api, _ := start(t, t.TempDir(), nil)
+	tell(t, cfg.Controlling(20*time.Millisecond), func() {
+		before, err := api.Session(t.Context(), "level-plant-1")
+		if err != nil || !before.Connected {
+			t.Fatal(before, err)
+		}
+		if err := api.CloseSession(t.Context(), "level-plant-1", "trying it out"); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "level-plant-1 is back and speaks", func() bool {
+			v, err := api.Session(t.Context(), "level-plant-1")
+			return err == nil && v.Connected && v.Since.After(before.Since) && v.In.Messages >= 2
+		})
+		until(t, "pump-plant-2 gets commands", func() bool {
+			v, err := api.Session(t.Context(), "pump-plant-2")
+			return err == nil && v.Out.Messages > 0
+		})
+	})
+}
+
+func until(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !so(); {
+		if time.Now().After(end) {
+			t.Fatal("it did not happen that ", what)
+		}
+	}
+}
+
+// Another policy than the example's stays, and the story does without what it
+// does not allow.
+func TestOtherPolicy(t *testing.T) {
+	cfg, api, _ := start(t, t.TempDir(), nil)
+	files := []adminapi.PolicyFile{{Name: "mine.yaml", Text: "apiVersion: holdfast.dev/v1\nkind: MessagePolicy\nmetadata: {name: open}\nspec:\n" +
+		"  publish: [{topic: 'water/#', retain: true}]\n  subscribe: [{topic: '#'}]\n"}}
+	if _, err := api.ApplyPolicy(t.Context(), adminapi.PolicyApply{Files: files}); err != nil {
+		t.Fatal(err)
+	}
+	wants(t, tell(t, cfg, nil), "another one than the example's: it stays", "level-plant-2 speaks in the name of pump-plant-1: this policy lets it through", "OCSP says revoked")
 }
 
 // Without a terminal the story is in the log, and no secret is in either.

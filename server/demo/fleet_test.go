@@ -14,7 +14,7 @@ func TestFleet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(f.devices) != 15 || len(f.zones) != 4 || len(f.types) != 6 {
+	if len(f.devices) != 25 || len(f.zones) != 4 || len(f.types) != 8 {
 		t.Error(len(f.devices), len(f.zones), len(f.types))
 	}
 	if f.prototype() == "" || f.production() == "" {
@@ -24,7 +24,7 @@ func TestFleet(t *testing.T) {
 	for _, d := range f.devices {
 		ids[string(d.ID)] = true
 	}
-	for _, id := range []string{clonedID, technicians, stolenID} {
+	for _, id := range []string{clonedID, technicians, stolenID, doserID, valveID, liarID, victimID, flooderID, snoopID, leakedID} {
 		if !ids[id] {
 			t.Errorf("the story tells of %s, which the fleet has not", id)
 		}

@@ -17,8 +17,10 @@ import (
 	"github.com/holdfast-iot/holdfast/mqtt"
 )
 
-// keepAlive is what clients promise, in seconds.
-const keepAlive = 30
+const (
+	keepAlive = 30              // what clients promise, in seconds
+	goodbye   = 2 * time.Second // to say it
+)
 
 // login is how a client presents itself: a certificate, or the token of an app.
 type login struct {
@@ -32,8 +34,12 @@ type login struct {
 // link is one MQTT 5 connection. Safe for concurrent use.
 type link struct {
 	id     string
+	cert   *tls.Certificate // nil: it came with a token
 	client *paho.Client
-	gone   chan struct{} // closed when the connection ended
+	conn   net.Conn
+	life   context.Context // ends with the connection
+	die    context.CancelFunc
+	gone   <-chan struct{} // of life
 	end    sync.Once
 	why    error // guarded by gone: read it after gone is closed
 }
@@ -68,7 +74,9 @@ func (s *stage) dial(ctx context.Context, who login, hear func(*paho.Publish)) (
 	if err != nil {
 		return nil, err
 	}
-	l := &link{id: who.id, gone: make(chan struct{})}
+	l := &link{id: who.id, cert: who.cert, conn: conn}
+	l.life, l.die = context.WithCancel(context.Background())
+	l.gone = l.life.Done()
 	l.client = paho.NewClient(paho.ClientConfig{
 		Conn: packets.NewThreadSafeConn(conn), PacketTimeout: callTimeout,
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(p paho.PublishReceived) (bool, error) {
@@ -91,6 +99,7 @@ func (s *stage) dial(ctx context.Context, who login, hear func(*paho.Publish)) (
 		return l, nil
 	}
 	conn.Close()
+	l.die()
 	if ack != nil && ack.ReasonCode >= 0x80 {
 		a := &answer{packet: "CONNACK", code: mqtt.ReasonCode(ack.ReasonCode)}
 		if ack.Properties != nil {
@@ -116,12 +125,22 @@ func connectPacket(who login) *paho.Connect {
 func (l *link) ended(why error) {
 	l.end.Do(func() {
 		l.why = why
-		close(l.gone)
+		l.die()
 	})
+}
+
+// bound ends with the connection too: the library would wait for answers that
+// cannot come any more.
+func (l *link) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(l.life, cancel)
+	return ctx, func() { stop(); cancel() }
 }
 
 // publish sends a message at QoS 1 and waits for its answer; a refusal is an *answer.
 func (l *link) publish(ctx context.Context, topic string, payload []byte, retain bool) error {
+	ctx, done := l.bound(ctx)
+	defer done()
 	r, err := l.client.Publish(ctx, &paho.Publish{Topic: topic, Payload: payload, QoS: 1, Retain: retain})
 	if r == nil || r.ReasonCode < 0x80 {
 		return err
@@ -135,6 +154,8 @@ func (l *link) publish(ctx context.Context, topic string, payload []byte, retain
 
 // subscribe asks for one filter at QoS 1; a refusal is an *answer.
 func (l *link) subscribe(ctx context.Context, filter string) error {
+	ctx, done := l.bound(ctx)
+	defer done()
 	r, err := l.client.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: filter, QoS: 1}}})
 	if r == nil || len(r.Reasons) != 1 || r.Reasons[0] < 0x80 {
 		return err
@@ -148,7 +169,8 @@ func (l *link) subscribe(ctx context.Context, filter string) error {
 
 // close says goodbye and ends the connection. It may be called more than once.
 func (l *link) close() {
-	_ = l.client.Disconnect(&paho.Disconnect{}) // a connection that is gone needs no goodbye
+	_ = l.conn.SetDeadline(time.Now().Add(goodbye)) // a server that does not read holds nobody up
+	_ = l.client.Disconnect(&paho.Disconnect{})     // a connection that is gone needs no goodbye
 	l.ended(net.ErrClosed)
 }
 

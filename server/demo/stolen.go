@@ -69,6 +69,7 @@ func (s *stage) quarantine(ctx context.Context, t *thing) error {
 		return fmt.Errorf("connecting as %s: %w", stolenID, err)
 	}
 	defer conn.Close()
+	session := s.linkOf(ctx, stolenID)
 	asked := s.now()
 	if _, err := s.api.ChangeDevice(ctx, t.row.ID, device.Quarantine, "stolen from the river bank"); err != nil {
 		return fmt.Errorf("quarantining %s: %w", stolenID, err)
@@ -80,6 +81,12 @@ func (s *stage) quarantine(ctx context.Context, t *thing) error {
 		return fmt.Errorf("quarantining %s: its connection was still open after %s", stolenID, reaction)
 	}
 	s.tale.line(who, "%s was stolen: quarantined; its open connection ended %s after the order", stolenID, s.since(asked))
+	if session != nil {
+		if err := s.sessionEnds(ctx, session, "the thief's MQTT session ends too"); err != nil {
+			return err
+		}
+		s.live.members[stolenID].stop()
+	}
 	err = s.until(ctx, "the server refuses the renewal of "+stolenID, func() (bool, error) {
 		refusal := t.renew(ctx, s)
 		if refusal != nil && problemOf(refusal) == nil {
@@ -135,8 +142,7 @@ func (s *stage) connect(ctx context.Context, t *thing) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	cert := &tls.Certificate{Certificate: [][]byte{t.cert.Raw, t.issuer.Raw}, PrivateKey: t.key, Leaf: t.cert}
-	conn, err := (&tls.Dialer{Config: s.tls(cert)}).DialContext(ctx, "tcp", u.Host)
+	conn, err := (&tls.Dialer{Config: s.tls(t.tlsCert())}).DialContext(ctx, "tcp", u.Host)
 	if err != nil {
 		return nil, err
 	}

@@ -5,9 +5,11 @@ import (
 	"io"
 	"log/slog"
 	"math/big"
+	"net"
 	"path/filepath"
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // teller prints the story. Safe for concurrent use.
@@ -45,6 +47,41 @@ func (t *teller) line(who, format string, args ...any) {
 	t.write(fmt.Sprintf("  %-9s %s\n", who, text))
 }
 
+// detail prints what belongs to the step before.
+func (t *teller) detail(name, format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if t.out == nil {
+		t.log.Info("demo", "of", name, "is", text)
+		return
+	}
+	t.log.Debug("demo", "of", name, "is", text)
+	t.write(fmt.Sprintf("              %-9s %s\n", name, strings.Join(wrap(text), "\n"+strings.Repeat(" ", 24))))
+}
+
+// The width of details: they are for people, and programs have the log.
+const (
+	wide     = 100 // characters in a line
+	maxLines = 3
+)
+
+// wrap breaks a text between words into lines, and cuts what does not fit.
+func wrap(text string) (lines []string) {
+	line := ""
+	for _, word := range strings.Fields(text) {
+		switch {
+		case line == "":
+			line = word
+		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) <= wide:
+			line += " " + word
+		case len(lines) == maxLines-1:
+			return append(lines, line+" …")
+		default:
+			lines, line = append(lines, line), word
+		}
+	}
+	return append(lines, line)
+}
+
 // ending prints what to try next; it is for terminals only.
 func (t *teller) ending(text string) {
 	if t.out != nil {
@@ -62,6 +99,14 @@ func (s *stage) hints() string {
 		"export HOLDFAST_DATA=" + data,
 		"holdfast device list",
 		"holdfast audit list",
+	} {
+		fmt.Fprintf(&b, "    %s\n", line)
+	}
+	if s.cfg.MQTTS != "" {
+		b.WriteString(s.messageHints(dir))
+	}
+	b.WriteString("\n  A device's certificate, until it is revoked:\n\n")
+	for _, line := range []string{
 		"cd " + dir + "/pump-plant-1",
 		"openssl x509 -in cert.pem -noout -subject -ext subjectAltName -dates",
 		"openssl verify -CAfile ca.pem -untrusted issuer.pem cert.pem",
@@ -72,6 +117,27 @@ func (s *stage) hints() string {
 		fmt.Fprintf(&b, "    %s\n", line)
 	}
 	b.WriteString("\n  Then run curl and openssl ocsp again.\n\n")
+	return b.String()
+}
+
+// messageHints says how to look at messages and at what decides about them.
+func (s *stage) messageHints(dir string) string {
+	host, port, err := net.SplitHostPort(strings.TrimPrefix(s.cfg.MQTTS, "mqtts://"))
+	if err != nil {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString("\n  The messages, and what decides about them:\n\n")
+	for _, line := range []string{
+		"holdfast session list",
+		"holdfast tap 'water/+/+/telemetry' --count 5",
+		"holdfast policy explain --as app:scada --publish " + s.topicAt(doserID, "cmd/dose") + ` --payload '{"ml_per_min": 900}'`,
+		"holdfast policy export",
+		"cd " + dir + "/" + scadaName,
+		"mosquitto_sub -V 5 -h " + host + " -p " + port + " --cafile ca.pem --cert cert.pem --key key.pem -i scada/me -t 'water/#' -v",
+	} {
+		fmt.Fprintf(&b, "    %s\n", line)
+	}
 	return b.String()
 }
 

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-iot/holdfast/device"
@@ -23,7 +24,7 @@ import (
 	"github.com/holdfast-iot/holdfast/pki"
 )
 
-// thing is one simulated device. One goroutine at a time uses it.
+// thing is one simulated device. One goroutine at a time uses it; badge is for any.
 type thing struct {
 	row  device.Device // as devices.csv says
 	kind *typeManifest
@@ -33,6 +34,8 @@ type thing struct {
 	cert   *x509.Certificate // nil: it has none that is worth presenting
 	issuer *x509.Certificate // of cert
 	client *http.Client      // presents cert; nil until used
+
+	badge atomic.Pointer[tls.Certificate] // cert for the goroutine that is connected to MQTT
 
 	state   device.State // what the inventory said at the start; empty: not there
 	cutOff  bool         // an operator, or an earlier story, ended its access
@@ -69,6 +72,7 @@ func (t *thing) use(chain []*x509.Certificate) {
 	t.cert, t.issuer = nil, nil
 	if len(chain) >= 2 {
 		t.cert, t.issuer = chain[0], chain[1]
+		t.badge.Store(t.tlsCert())
 	}
 }
 
@@ -110,7 +114,7 @@ func (t *thing) liveAt(now time.Time) int {
 // mutual is the client that presents the device's certificate.
 func (t *thing) mutual(s *stage) *http.Client {
 	if t.client == nil {
-		t.client = s.client(&tls.Certificate{Certificate: [][]byte{t.cert.Raw, t.issuer.Raw}, PrivateKey: t.key, Leaf: t.cert})
+		t.client = s.client(t.tlsCert())
 	}
 	return t.client
 }

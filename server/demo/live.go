@@ -1,0 +1,207 @@
+package demo
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/eclipse/paho.golang/paho"
+)
+
+const (
+	speakEvery   = 2 * time.Second  // between two readings of a device
+	firstPause   = time.Second      // before a device tries to connect again
+	longestPause = time.Minute      // the pause grows up to this
+	longEnough   = 20 * time.Second // a connection that lasted so long was good
+	atRest       = 5 * time.Second  // in which all devices must be connected
+)
+
+// member is one client that stays connected: a device or an app.
+type member struct {
+	name  string
+	login func(context.Context) (login, error) // what it presents now
+	hear  func(*paho.Publish)                  // may be nil
+	begin func(context.Context, *link) error   // after each connection: subscribes
+	speak func(context.Context, *link)         // every now and then; may be nil
+	every time.Duration                        // between two calls of speak
+	stop  context.CancelFunc                   // it does not connect any more
+
+	mu      sync.Mutex
+	current *link         // guarded by mu; nil: not connected
+	changed chan struct{} // guarded by mu; closed when current changes
+}
+
+// live keeps members connected. Its methods are for one goroutine.
+type live struct {
+	s       *stage
+	ctx     context.Context
+	members map[string]*member
+	running sync.WaitGroup
+}
+
+// add starts a member.
+func (l *live) add(m *member) {
+	ctx, stop := context.WithCancel(l.ctx)
+	m.stop, m.changed = stop, make(chan struct{})
+	l.members[m.name] = m
+	l.running.Go(func() { m.run(ctx, l.s) })
+}
+
+// wait ends when all members have hung up, which they do when their context ends.
+func (l *live) wait() { l.running.Wait() }
+
+// run connects again and again until ctx ends.
+func (m *member) run(ctx context.Context, s *stage) {
+	pause := firstPause
+	for ctx.Err() == nil {
+		began := s.now()
+		err := m.once(ctx, s)
+		if ctx.Err() != nil {
+			return
+		}
+		if s.now().Sub(began) > longEnough {
+			pause = firstPause
+		}
+		s.cfg.Log.Debug("a simulated client was disconnected", "client", m.name, "err", err, "again_in", pause)
+		if sleep(ctx, pause) != nil {
+			return
+		}
+		pause = min(2*pause, longestPause)
+	}
+}
+
+// once connects and stays until the connection or ctx ends.
+func (m *member) once(ctx context.Context, s *stage) error {
+	who, err := m.login(ctx)
+	if err != nil {
+		return err
+	}
+	l, err := s.dial(ctx, who, m.hear)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	if err := m.begin(ctx, l); err != nil {
+		return err
+	}
+	m.set(l)
+	defer m.set(nil)
+	if m.speak == nil {
+		m.every = time.Hour
+	}
+	tick := time.NewTicker(m.every)
+	defer tick.Stop()
+	for {
+		if m.speak != nil {
+			m.speak(ctx, l)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-l.gone:
+			return l.why
+		case <-tick.C:
+		}
+	}
+}
+
+func (m *member) set(l *link) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.current = l
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
+// link waits until the member is connected, at most for max, with another
+// connection than not.
+func (m *member) link(ctx context.Context, max time.Duration, not *link) (*link, error) {
+	timer := time.NewTimer(max)
+	defer timer.Stop()
+	for {
+		m.mu.Lock()
+		l, changed := m.current, m.changed
+		m.mu.Unlock()
+		if l != nil && l != not {
+			return l, nil
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			return nil, fmt.Errorf("connecting %s to MQTT: it did not succeed within %s", m.name, max)
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// device makes the member of a simulated device.
+func (l *live) device(t *thing) *member {
+	s, row := l.s, t.row
+	id, base := string(row.ID), topicOf(t, "")
+	return &member{name: id, every: speakEvery,
+		login: func(context.Context) (login, error) {
+			return login{id: id, cert: t.badge.Load(), will: base + "status"}, nil
+		},
+		hear: func(p *paho.Publish) {
+			s.works.obey(id, strings.TrimPrefix(p.Topic, base+"cmd/"), p.Payload, s.now())
+		},
+		begin: func(ctx context.Context, c *link) error {
+			if err := c.publish(ctx, base+"status", []byte(`{"state":"online"}`), true); err != nil {
+				return err
+			}
+			switch row.Type {
+			case pumpType, valveType, doserType:
+				return c.subscribe(ctx, base+"cmd/+")
+			}
+			return nil
+		},
+		speak: func(ctx context.Context, c *link) {
+			if err := c.publish(ctx, base+"telemetry", s.works.reading(&row, s.now()), false); err != nil && ctx.Err() == nil {
+				s.cfg.Log.Debug("a simulated device could not send", "device", id, "err", err)
+			}
+		},
+	}
+}
+
+// topicOf is a topic of a device.
+func topicOf(t *thing, rest string) string {
+	return "water/" + string(t.row.Zone) + "/" + string(t.row.ID) + "/" + rest
+}
+
+// goLive connects all devices that have a certificate.
+func (s *stage) goLive(ctx context.Context) error {
+	if s.cfg.MQTTS == "" {
+		return nil
+	}
+	s.live.ctx = ctx
+	started := s.now()
+	n := 0
+	for _, t := range s.things {
+		if t.cert != nil && !t.cutOff {
+			s.live.add(s.live.device(t))
+			n++
+		}
+	}
+	connected := 0
+	for _, m := range s.live.members {
+		if _, err := m.link(ctx, atRest, nil); err == nil {
+			connected++
+		} else if ctx.Err() != nil {
+			return err
+		}
+	}
+	if connected == 0 && n > 0 {
+		return fmt.Errorf("connecting the fleet to MQTT at %s: no device came in", s.cfg.MQTTS)
+	}
+	s.tale.line("devices", "%s connected over MQTT 5 and mutual TLS in %s: each sends a reading every %s", count(connected, "device"), s.since(started), speakEvery)
+	return nil
+}
+
+// tlsCert is what a device presents with its newest certificate.
+func (t *thing) tlsCert() *tls.Certificate {
+	return &tls.Certificate{Certificate: [][]byte{t.cert.Raw, t.issuer.Raw}, PrivateKey: t.key, Leaf: t.cert}
+}
