@@ -357,13 +357,15 @@ func testAsk(t *testing.T, a, b *node) {
 			t.Fatal(err)
 		}
 	}
-	start := time.Now()
-	got, err := a.cluster.Ask(context.Background(), "echo", []byte("hello"))
-	if err != nil || len(got) != 1 || !bytes.Equal(got[0], slices.Concat([]byte("hello"), long)) {
-		t.Errorf("%d answers, %v", len(got), err)
-	}
-	if took := time.Since(start); took > time.Second {
-		t.Errorf("it took %v although all had answered", took)
+	for {
+		got, err := a.cluster.Ask(context.Background(), "echo", []byte("hello"))
+		if err == nil && len(got) == 0 {
+			continue // until the servers have told each other
+		}
+		if err != nil || len(got) != 1 || !bytes.Equal(got[0], slices.Concat([]byte("hello"), long)) {
+			t.Errorf("%d answers, %v", len(got), err)
+		}
+		break
 	}
 	if got, err := a.cluster.Ask(context.Background(), "nobody", nil); err != nil || len(got) != 0 {
 		t.Errorf("%d answers, %v", len(got), err)

@@ -16,7 +16,7 @@ kind: DeviceType
 metadata: {name: doser}
 spec:
   publish:
-    - {name: reading, topics: ["w/${device.id}/reading"], qos: 1, payload: {format: json, maxBytes: 100}}
+    - {name: reading, topics: ["w/${device.id}/reading"], qos: 2, payload: {format: json, maxBytes: 100}}
     - {name: slow, topics: ["w/${device.id}/slow"], rate: {messages: 1/h, burst: 1}}
   subscribe: [{name: commands, topics: ["w/${device.id}/cmd/#"]}]
   commands:
@@ -24,15 +24,20 @@ spec:
       topic: "w/${device.id}/cmd/dose"
       payload: {format: json, fields: [{path: /ml, type: number, required: true, min: 0, max: 50}]}
   marks:
-    - {path: /who, class: personal}
+    - {path: /who, as: personal}
 ---
 apiVersion: holdfast.dev/v1
 kind: App
 metadata: {name: scada}
 spec:
   audience: operator
-  publish: [{name: commands, topics: ["w/+/cmd/#"], qos: 1, retain: true}]
+  publish: [{name: commands, topics: ["w/+/cmd/#"], qos: 2, retain: true}]
   subscribe: [{name: all, topics: ["w/#"]}]
+---
+apiVersion: holdfast.dev/v1
+kind: Audience
+metadata: {name: analyst}
+spec: {sees: [{mark: personal, do: drop}]}
 ---
 apiVersion: holdfast.dev/v1
 kind: App
@@ -84,7 +89,7 @@ func TestPublishRefused(t *testing.T) {
 	f := newFixture(t, works, calm)
 	f.know("doser-1", doser)
 	s := f.as(scada)
-	s.subscribe("w/#", 1)
+	s.ask(0, mqtt.Subscription{Filter: "w/#", QoS: 1, NoLocal: true})
 	d := f.as(doser)
 	d.refused("w/doser-2/reading", "{}", mqtt.NotAuthorized)
 	d.refused("w/doser-1/reading", "no json", mqtt.PayloadFormatInvalid)
@@ -102,7 +107,7 @@ func TestPublishRefused(t *testing.T) {
 	d.subscribe("w/doser-1/cmd/#", 1)
 	s.exchange("w/doser-1/cmd/dose", `{"ml":20}`, 1, 1)
 	d.receive("w/doser-1/cmd/dose", `{"ml":20}`)
-	s.refused("w/doser-1/cmd/dose", `{"ml":900}`, mqtt.PayloadFormatInvalid)
+	s.refused("w/doser-1/cmd/dose", `{"ml":900}`, mqtt.NotAuthorized)
 	s.refused("w/doser-9/cmd/dose", `{"ml":20}`, mqtt.NotAuthorized)
 	d.quiet()
 }
@@ -238,7 +243,7 @@ func TestPolicyChanges(t *testing.T) {
 // The same message reaches an operator whole and an analyst without what is
 // marked, live, retained and from the log.
 func TestViews(t *testing.T) {
-	retaining := strings.Replace(works, `qos: 1, payload: {format: json, maxBytes: 100}`, `qos: 1, retain: true`, 1)
+	retaining := strings.Replace(works, `qos: 2, payload: {format: json, maxBytes: 100}`, `qos: 2, retain: true`, 1)
 	f := newFixture(t, retaining, calm)
 	d, s, a := f.as(doser), f.as(scada, expiry(60)), f.as(study, expiry(60))
 	s.subscribe("w/+/reading", 1)

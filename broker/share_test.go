@@ -16,6 +16,7 @@ type pool struct {
 	mu   sync.Mutex
 	got  map[string]int  // by payload
 	by   map[*client]int // messages
+	ends []string        // why connections ended
 	news chan struct{}   // capacity 1
 	wg   sync.WaitGroup
 }
@@ -51,6 +52,11 @@ func (p *pool) drink(c *client) {
 			case p.news <- struct{}{}:
 			default:
 			}
+		case *mqtt.Disconnect:
+			reason, _ := got.Props.Blob(mqtt.ReasonString)
+			p.mu.Lock()
+			p.ends = append(p.ends, fmt.Sprintf("%v: %s", got.Code, reason))
+			p.mu.Unlock()
 		case *mqtt.Pubrel:
 			p.reply(c, &mqtt.Pubcomp{Ack: mqtt.Ack{ID: got.ID}})
 		}
@@ -77,7 +83,7 @@ func (p *pool) until(t *testing.T, n int) {
 		select {
 		case <-p.news:
 		case <-timeout:
-			t.Fatalf("%d messages of %d", have, n)
+			t.Fatalf("%d messages of %d; connections ended: %q", have, n, p.ends)
 		}
 	}
 }

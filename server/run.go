@@ -243,6 +243,6 @@ func (s *Server) demo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return demo.Run(ctx, demo.Config{API: r.API, DeviceAPI: r.DeviceAPI, CAFile: r.CAFile, Token: strings.TrimSpace(string(token)),
+	return demo.Run(ctx, demo.Config{API: r.API, DeviceAPI: r.DeviceAPI, MQTTS: r.MQTTS, CAFile: r.CAFile, Token: strings.TrimSpace(string(token)),
 		Dir: filepath.Join(s.cfg.Data, "demo"), Log: s.log.With("part", "demo"), Out: s.story})
 }

@@ -76,7 +76,7 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Logf("[log of %s]\n%s", name, p.log)
 		}
 	})
-	for key, value := range map[string]string{"API": p.API, "EST": p.DeviceAPI + "/.well-known/est", "PKI": p.PKI, "CA": p.CAFile, "METRICS": p.Metrics} {
+	for key, value := range map[string]string{"API": p.API, "EST": p.DeviceAPI + "/.well-known/est", "PKI": p.PKI, "CA": p.CAFile, "METRICS": p.Metrics, "MQTTS": p.MQTTS, "MQTT_PORT": p.MQTTS[strings.LastIndexByte(p.MQTTS, ':')+1:], "WSS": p.WSS} {
 		ts.Setenv(key, value)
 		ts.Setenv(strings.ToUpper(name)+"_"+key, value)
 	}

@@ -24,7 +24,6 @@ type attack struct {
 	write   []byte // after CONNECT, unless fresh
 	codes   []int  // one of these is answered, in CONNACK when fresh, else in DISCONNECT; MQTT 3.1.1 has none
 	connect func(*mqtt.Connect)
-	counted string // the kind of event; default: malformed
 }
 
 // TestMQTTHostileBytes sends every malformed class to a running server. It must
@@ -51,7 +50,9 @@ func TestMQTTHostileBytes(t *testing.T) {
 	for _, action := range []string{"message.malformed", "message.protocol_error"} {
 		s.recorded(action, "")
 	}
-	t.Logf("%d attacks", len(attacks))
+	if n := s.metric("holdfast_mqtt_malformed_packets_total"); n < 60 {
+		t.Errorf("of %d attacks %v were counted as malformed", len(attacks), n)
+	}
 }
 
 // attacked does what an attack says and checks the answer.
@@ -59,7 +60,7 @@ func (s *site) attacked(t *testing.T, who identity, a attack) {
 	t.Helper()
 	w := s.mustDial(t, who)
 	if a.fresh {
-		w.speak(cmpVersion(a.version))
+		w.speak(spoken(a.version))
 		_ = w.write(a.write) // the server may answer before it is all there
 	} else {
 		c := greeting(who, a.version)
@@ -87,8 +88,8 @@ func (s *site) attacked(t *testing.T, who identity, a attack) {
 	}
 }
 
-// cmpVersion is what a client listens in when its CONNECT names no version.
-func cmpVersion(v mqtt.Version) mqtt.Version {
+// spoken is what a client listens in when its CONNECT names no version.
+func spoken(v mqtt.Version) mqtt.Version {
 	if v == 0 {
 		return mqtt.V5
 	}

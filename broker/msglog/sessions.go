@@ -161,17 +161,34 @@ func (l *Log) write(clientID string, row []byte, rev uint64, life time.Duration,
 			done(seq, err)
 			return
 		}
-		// A write whose acknowledgement was lost is sent again, and then conflicts
-		// with itself.
 		l.wg.Go(func() {
-			now, at, failed := l.session(l.ctx, clientID)
-			if failed == nil && at > rev && bytes.Equal(now, row) {
-				done(at, nil)
+			if seq, err := l.resolve(clientID, row, rev); !errors.Is(err, errNoAnswer) {
+				done(seq, err)
 			} else {
-				done(0, err)
+				l.write(clientID, row, rev, life, done) // what it conflicted with never came to be
 			}
 		})
 	})
+}
+
+// resolve finds out what a conflict means: a write whose acknowledgement was lost,
+// or is late after a change of the leader, is sent again and then conflicts with
+// itself, perhaps before it can be read. errNoAnswer: the row is as before.
+func (l *Log) resolve(clientID string, row []byte, rev uint64) (uint64, error) {
+	for range 2 * readTries {
+		have, at, err := l.session(l.ctx, clientID)
+		switch {
+		case err == nil && at > rev && bytes.Equal(have, row):
+			return at, nil
+		case err == nil && at != rev:
+			return 0, ErrConflict
+		}
+		_ = l.pause(l.ctx)
+		if l.ctx.Err() != nil {
+			return 0, ErrClosed
+		}
+	}
+	return 0, errNoAnswer
 }
 
 // Sessions yields all rows until yield returns false. A row that is written

@@ -148,7 +148,7 @@ func (s *stage) openApp(name string, filters []string, who login) *app {
 	a.member = &member{name: name, hear: a.hear, login: func(context.Context) (login, error) { return who, nil },
 		begin: func(ctx context.Context, l *link) error {
 			for _, f := range filters {
-				if err := l.subscribe(ctx, f); err != nil {
+				if err := granted(ctx, func() error { return l.subscribe(ctx, f) }); err != nil {
 					return err
 				}
 			}

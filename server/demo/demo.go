@@ -63,6 +63,7 @@ type stage struct {
 	live   *live  // who is connected over MQTT
 	scada  *app   // nil: there are none
 	reader *app
+	wills  bool        // devices may leave a will
 	ours   bool        // the active policy is the example's
 	onDuty atomic.Bool // the story is over: the control loop may command
 	now    func() time.Time

@@ -355,7 +355,7 @@ func TestLogOnly(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cfg.Told = cancel
 	if err := demo.Run(ctx, cfg); err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v\n%s", err, log.String())
 	}
 	if text := log.String(); !strings.Contains(text, "OCSP says revoked") || strings.Contains(text, "hfe_") || strings.Contains(text, cfg.Token) {
 		t.Error(text)

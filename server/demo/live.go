@@ -16,7 +16,9 @@ const (
 	firstPause   = time.Second      // before a device tries to connect again
 	longestPause = time.Minute      // the pause grows up to this
 	longEnough   = 20 * time.Second // a connection that lasted so long was good
-	atRest       = 5 * time.Second  // in which all devices must be connected
+	atRest       = 5 * time.Second  // in which whoever is wanted must be connected
+	patience     = 20               // times that a client asks again for what is refused
+	shortPause   = 100 * time.Millisecond
 )
 
 // member is one client that stays connected: a device or an app.
@@ -53,39 +55,42 @@ func (l *live) add(m *member) {
 // wait ends when all members have hung up, which they do when their context ends.
 func (l *live) wait() { l.running.Wait() }
 
-// run connects again and again until ctx ends.
+// run connects again and again until ctx ends: after a failure, and after a
+// connection that did not last, it waits longer each time.
 func (m *member) run(ctx context.Context, s *stage) {
-	pause := firstPause
+	failures, short := 0, 0
 	for ctx.Err() == nil {
 		began := s.now()
-		err := m.once(ctx, s)
-		if ctx.Err() != nil {
-			return
+		connected, err := m.once(ctx, s)
+		switch {
+		case !connected:
+			failures++
+		case s.now().Sub(began) < longEnough:
+			failures, short = 0, short+1
+		default:
+			failures, short = 0, 0
 		}
-		if s.now().Sub(began) > longEnough {
-			pause = firstPause
-		}
-		s.cfg.Log.Debug("a simulated client was disconnected", "client", m.name, "err", err, "again_in", pause)
+		pause := min(firstPause<<min(max(failures, short-1, 1)-1, 10), longestPause)
+		s.cfg.Log.Debug("a simulated client is not connected", "client", m.name, "err", err, "again_in", pause)
 		if sleep(ctx, pause) != nil {
 			return
 		}
-		pause = min(2*pause, longestPause)
 	}
 }
 
 // once connects and stays until the connection or ctx ends.
-func (m *member) once(ctx context.Context, s *stage) error {
+func (m *member) once(ctx context.Context, s *stage) (connected bool, err error) {
 	who, err := m.login(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	l, err := s.dial(ctx, who, m.hear)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer l.close()
 	if err := m.begin(ctx, l); err != nil {
-		return err
+		return false, err
 	}
 	m.set(l)
 	defer m.set(nil)
@@ -100,12 +105,32 @@ func (m *member) once(ctx context.Context, s *stage) error {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return true, nil
 		case <-l.gone:
-			return l.why
+			return true, l.why
 		case <-tick.C:
 		}
 	}
+}
+
+// granted repeats what the server refuses for as long as a new policy may take to
+// be in force. That it stays refused is no error: what an operator does not allow
+// this client does without.
+func granted(ctx context.Context, ask func() error) error {
+	err := ask()
+	for range patience {
+		if refused(err) == nil {
+			return err
+		}
+		if err := sleep(ctx, shortPause); err != nil {
+			return err
+		}
+		err = ask()
+	}
+	if refused(err) != nil {
+		return nil
+	}
+	return err
 }
 
 func (m *member) set(l *link) {
@@ -144,18 +169,23 @@ func (l *live) device(t *thing) *member {
 	id, base := string(row.ID), topicOf(t, "")
 	return &member{name: id, every: speakEvery,
 		login: func(context.Context) (login, error) {
-			return login{id: id, cert: t.badge.Load(), will: base + "status"}, nil
+			who := login{id: id, cert: t.badge.Load()}
+			if s.wills {
+				who.will = base + "status"
+			}
+			return who, nil
 		},
 		hear: func(p *paho.Publish) {
 			s.works.obey(id, strings.TrimPrefix(p.Topic, base+"cmd/"), p.Payload, s.now())
 		},
 		begin: func(ctx context.Context, c *link) error {
-			if err := c.publish(ctx, base+"status", []byte(`{"state":"online"}`), true); err != nil {
+			err := granted(ctx, func() error { return c.publish(ctx, base+"status", []byte(`{"state":"online"}`), true) })
+			if err != nil {
 				return err
 			}
 			switch row.Type {
 			case pumpType, valveType, doserType:
-				return c.subscribe(ctx, base+"cmd/+")
+				return granted(ctx, func() error { return c.subscribe(ctx, base+"cmd/+") })
 			}
 			return nil
 		},
@@ -172,12 +202,43 @@ func topicOf(t *thing, rest string) string {
 	return "water/" + string(t.row.Zone) + "/" + string(t.row.ID) + "/" + rest
 }
 
+// scout waits, as the first device that can, until the policy is in force. A
+// connection with a will that policy does not allow is refused, and too many
+// refused connections shut their source out for a while: so it comes without one,
+// and the others bring wills only if they may.
+func (s *stage) scout(ctx context.Context) error {
+	for _, t := range s.things {
+		if t.cert == nil || t.cutOff {
+			continue
+		}
+		l, err := s.dial(ctx, login{id: string(t.row.ID), cert: t.badge.Load()}, nil)
+		if refused(err) != nil || refusedByTLS(err) {
+			continue // an operator cut it off
+		}
+		if err != nil {
+			return fmt.Errorf("connecting device %s to MQTT: %w", t.row.ID, err)
+		}
+		defer l.close()
+		var last error
+		err = granted(ctx, func() error {
+			last = l.publish(ctx, topicOf(t, "status"), []byte(`{"state":"online"}`), true)
+			return last
+		})
+		s.wills = last == nil
+		return err
+	}
+	return nil
+}
+
 // goLive connects all devices that have a certificate.
 func (s *stage) goLive(ctx context.Context) error {
 	if s.cfg.MQTTS == "" {
 		return nil
 	}
 	s.live.ctx = ctx
+	if err := s.scout(ctx); err != nil {
+		return err
+	}
 	started := s.now()
 	n := 0
 	for _, t := range s.things {
@@ -186,9 +247,9 @@ func (s *stage) goLive(ctx context.Context) error {
 			n++
 		}
 	}
-	connected := 0
+	connected, end := 0, started.Add(2*atRest)
 	for _, m := range s.live.members {
-		if _, err := m.link(ctx, atRest, nil); err == nil {
+		if _, err := m.link(ctx, max(0, end.Sub(s.now())), nil); err == nil {
 			connected++
 		} else if ctx.Err() != nil {
 			return err
