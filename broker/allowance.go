@@ -2,6 +2,7 @@ package broker
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -12,10 +13,10 @@ import (
 // ownerState is what all sessions of one principal share on this node. It stays
 // for a while after the last, so that reconnecting refills no bucket.
 type ownerState struct {
-	state *policy.State // rates of the rules
-	total *allowance    // of all devices of its type; nil: none
-	conns int           // guarded by the broker's mu
-	left  time.Time     // when the last session ended; guarded by the broker's mu
+	state *policy.State             // rates of the rules
+	total atomic.Pointer[allowance] // of all devices of its type; nil: none
+	conns int                       // guarded by the broker's mu
+	left  time.Time                 // when the last session ended; guarded by the broker's mu
 	own   allowance
 }
 
@@ -45,15 +46,16 @@ func (b *Broker) owned(p *permit) (*ownerState, bool) {
 // totalOf gives the owner its share of the limits of its device type.
 func (b *Broker) totalOf(o *ownerState, p *permit) {
 	l := p.set.Total(p.who.Type)
-	o.total = nil
 	if p.who.Type == "" || l.Rate.Messages == 0 && l.Rate.Bytes == 0 && l.DailyMessages == 0 && l.DailyBytes == 0 {
+		o.total.Store(nil)
 		return
 	}
 	if b.totals[p.who.Type] == nil {
 		b.totals[p.who.Type] = new(allowance)
 	}
-	o.total = b.totals[p.who.Type]
-	o.total.set(l)
+	total := b.totals[p.who.Type]
+	total.set(l)
+	o.total.Store(total)
 }
 
 func (b *Broker) disown(o *ownerState) {
@@ -133,8 +135,11 @@ func (a *allowance) take(now time.Time, size int) (why string) {
 
 // allow charges a message to the client's principal and to its type.
 func (o *ownerState) allow(now time.Time, size int) (why string) {
-	if why = o.own.take(now, size); why == "" && o.total != nil {
-		if why = o.total.take(now, size); why != "" {
+	if why = o.own.take(now, size); why != "" {
+		return why
+	}
+	if total := o.total.Load(); total != nil {
+		if why = total.take(now, size); why != "" {
 			why = "all devices of the type together: " + why
 		}
 	}

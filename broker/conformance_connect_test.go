@@ -271,7 +271,9 @@ func TestKeepAlive(t *testing.T) {
 			t.Errorf("asked for %d: server keep alive %d %v", asked, v, ok)
 		}
 	}
+	pinged := make(chan struct{})
 	go func() {
+		defer close(pinged)
 		for range 3 {
 			time.Sleep(600 * time.Millisecond)
 			lives.w.WritePacket(&mqtt.Pingreq{})
@@ -286,6 +288,7 @@ func TestKeepAlive(t *testing.T) {
 	}
 	all[1].disconnected(mqtt.KeepAliveTimeout)
 	all[0].gone()
+	<-pinged
 	for range 3 {
 		next[*mqtt.Pingresp](lives)
 	}

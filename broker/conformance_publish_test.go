@@ -795,6 +795,7 @@ func TestProtocolErrors(t *testing.T) {
 		"no topic":            {[]byte{0x30, 3, 0, 0, 0}, mqtt.ProtocolError},
 		"subscription id":     {[]byte{0x30, 6, 0, 1, 'x', 2, 0x0B, 1}, mqtt.ProtocolError},
 		"response wildcard":   {[]byte{0x30, 8, 0, 1, 'x', 4, 0x08, 0, 1, '+'}, mqtt.TopicNameInvalid},
+		"user property":       {[]byte{0x30, 10, 0, 1, 'x', 6, 0x26, 0, 1, 0xFF, 0, 0}, mqtt.MalformedPacket},
 		"pubrel flags":        {[]byte{0x60, 2, 0, 1}, mqtt.MalformedPacket},
 		"subscribe flags":     {[]byte{0x80, 7, 0, 1, 0, 0, 1, 'x', 0}, mqtt.MalformedPacket},
 		"subscribe empty":     {[]byte{0x82, 3, 0, 1, 0}, mqtt.ProtocolError},

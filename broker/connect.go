@@ -16,14 +16,15 @@ import (
 
 // denied is a CONNECT that is not accepted.
 type denied struct {
-	code   mqtt.ReasonCode
-	reason string
+	code     mqtt.ReasonCode
+	reason   string
+	unproven bool // who it is was not proved: that counts against its source
 }
 
 func (d *denied) Error() string { return d.reason }
 
 func deny(code mqtt.ReasonCode, format string, v ...any) error {
-	return &denied{code, fmt.Sprintf(format, v...)}
+	return &denied{code: code, reason: fmt.Sprintf(format, v...)}
 }
 
 // ErrUnavailable is what Passwords return when they cannot tell.
@@ -143,7 +144,7 @@ func (b *Broker) refuseConnect(nc net.Conn, peer Peer, c *mqtt.Connect, err erro
 	}
 	if !errors.As(err, &d) {
 		b.log.Error("connecting a client", "client", c.ClientID, "err", err)
-		d = &denied{mqtt.ServerUnavailable, "the session cannot be opened now: try again later"}
+		d = &denied{code: mqtt.ServerUnavailable, reason: "the session cannot be opened now: try again later"}
 	}
 	b.stats.refusedConnections.Add(1)
 	if d.code != mqtt.ServerBusy && d.code != mqtt.ServerUnavailable && d.code != mqtt.ServerShuttingDown {
@@ -152,7 +153,9 @@ func (b *Broker) refuseConnect(nc net.Conn, peer Peer, c *mqtt.Connect, err erro
 			e.Principal = *peer.Principal
 		}
 		b.events.add(e)
-		b.abuse.failed(peer.Addr.Addr())
+		if d.unproven {
+			b.abuse.failed(peer.Addr.Addr())
+		}
 	}
 	most, _ := c.Props.Number(mqtt.MaximumPacketSize)
 	b.connack(nc, c.Version, &mqtt.Connack{Code: d.code}, d.reason, int(most))
@@ -169,6 +172,9 @@ func (b *Broker) connect(nc net.Conn, peer Peer, r *mqtt.Reader, c *mqtt.Connect
 		return nil, false, deny(mqtt.ServerBusy, "this server has %d sessions, its limit", b.opt.Sessions)
 	}
 	if err := b.identify(ctx, nc, &peer, r, c); err != nil {
+		if d := (*denied)(nil); errors.As(err, &d) {
+			d.unproven = d.code != mqtt.ServerUnavailable
+		}
 		return nil, false, err
 	}
 	epoch := b.epoch.Load()

@@ -31,6 +31,7 @@ func drink(clients ...*client) *pool {
 }
 
 func (p *pool) drink(c *client) {
+	c.nc.SetReadDeadline(time.Time{})
 	for {
 		got, err := c.r.ReadPacket()
 		if err != nil {
@@ -72,7 +73,7 @@ func (p *pool) reply(c *client, answer mqtt.Packet) {
 // until waits until enough was received.
 func (p *pool) until(t *testing.T, n int) {
 	t.Helper()
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(40 * time.Second)
 	for {
 		p.mu.Lock()
 		have := len(p.got)

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/holdfast-iot/holdfast/access"
-	"github.com/holdfast-iot/holdfast/audit"
 	"github.com/holdfast-iot/holdfast/broker"
 	"github.com/holdfast-iot/holdfast/broker/msglog"
 	"github.com/holdfast-iot/holdfast/device"
@@ -20,7 +18,6 @@ import (
 	"github.com/holdfast-iot/holdfast/policy"
 	"github.com/holdfast-iot/holdfast/privacy"
 	"github.com/holdfast-iot/holdfast/refusal"
-	"github.com/holdfast-iot/holdfast/server/adminapi"
 	"github.com/holdfast-iot/holdfast/server/keystore"
 	"github.com/holdfast-iot/holdfast/server/store/sqlstore"
 )
@@ -44,8 +41,15 @@ func (s *Server) openMessages(ctx context.Context, kek *keystore.KEK) error {
 		return err
 	}
 	s.refused = make(chan broker.Event, 1024)
+	var cluster broker.Cluster // nil, not a nil pointer in it, when this node is alone
+	if clustered {
+		if s.nodes, err = broker.NewCluster(s.bus.Conn(), s.node); err != nil {
+			return err
+		}
+		cluster = s.nodes
+	}
 	s.broker, err = broker.New(ctx, broker.Config{
-		Log: s.log.With("part", "broker"), Messages: s.messages, Node: s.node, Now: s.now, HashKey: hash,
+		Log: s.log.With("part", "broker"), Messages: s.messages, Cluster: cluster, Node: s.node, Now: s.now, HashKey: hash,
 		Facts: s.principalOf, Policy: func() *policy.Set { return s.activePolicy().Policy }, Target: s.facts.target,
 		Passwords: appPasswords{s}, Observe: s.observe, Options: s.brokerOptions(),
 	})
@@ -53,6 +57,9 @@ func (s *Server) openMessages(ctx context.Context, kek *keystore.KEK) error {
 		return fmt.Errorf("opening the broker: %w", err)
 	}
 	s.messaging.connected = s.broker.Connected
+	if s.nodes != nil {
+		return s.nodes.Handle(sessionQuestions, s.answerAboutSessions)
+	}
 	return nil
 }
 
@@ -190,10 +197,7 @@ func (a appPasswords) Password(ctx context.Context, user string, password []byte
 func (s *Server) applyToSessions(ctx context.Context, c sqlstore.Change) error {
 	switch c.Kind {
 	case sqlstore.ChangePolicy:
-		if err := s.loadPolicy(ctx); err != nil {
-			return err
-		}
-		s.broker.PolicyChanged()
+		return s.usePolicy(ctx)
 	case sqlstore.ChangeAppToken:
 		s.messaging.tokens.revoke(c.Subject)
 		s.broker.CloseWhere(func(_ policy.Principal, p broker.Peer) bool { return p.Token == c.Subject }, mqtt.NotAuthorized, "the token was revoked")
@@ -206,6 +210,18 @@ func (s *Server) applyToSessions(ctx context.Context, c sqlstore.Change) error {
 		if _, id, ok := strings.Cut(c.Subject, "/"); ok {
 			s.facts.forget(id)
 		}
+	}
+	return nil
+}
+
+// usePolicy makes the newest policy hold for all sessions of this node.
+func (s *Server) usePolicy(ctx context.Context) error {
+	was := s.activePolicy().Version
+	if err := s.loadPolicy(ctx); err != nil {
+		return err
+	}
+	if s.activePolicy().Version != was {
+		s.broker.PolicyChanged()
 	}
 	return nil
 }
@@ -251,106 +267,4 @@ func (s *Server) recordRefused(ctx context.Context) error {
 				"topic", e.Topic, "rule", e.Rule, "times", fmt.Sprint(e.Count)), e.Detail)
 		}
 	}
-}
-
-// ListSessions implements adminapi.Sessions.
-func (s *Server) ListSessions(_ context.Context, f adminapi.SessionFilter) (list []adminapi.Session, next string, err error) {
-	for _, one := range s.broker.Sessions() {
-		v := sessionView(one)
-		if v.ClientID <= f.After && f.After != "" || !selects(f, v) {
-			continue
-		}
-		if len(list) == f.Limit {
-			return list, list[len(list)-1].ClientID, nil
-		}
-		list = append(list, v)
-	}
-	return list, "", nil
-}
-
-func selects(f adminapi.SessionFilter, v adminapi.Session) bool {
-	is := func(want, have string) bool { return want == "" || want == have }
-	return is(f.Kind, v.Kind) && is(f.Type, v.Type) && is(f.Zone, v.Zone) && is(f.Node, v.Node) && strings.HasPrefix(v.ClientID, f.Prefix)
-}
-
-// Session implements adminapi.Sessions.
-func (s *Server) Session(ctx context.Context, clientID string) (adminapi.Session, error) {
-	one, err := s.broker.Session(ctx, clientID)
-	if err != nil {
-		return adminapi.Session{}, err
-	}
-	if one == nil {
-		return adminapi.Session{}, noSession(clientID)
-	}
-	return sessionView(*one), nil
-}
-
-func noSession(id string) error {
-	return refusal.New(refusal.NotFound, "no-such-session", "list them with `holdfast session list`", "there is no session with client id %.64q", id)
-}
-
-// CloseSession implements adminapi.Sessions.
-func (s *Server) CloseSession(ctx context.Context, by access.Actor, clientID, reason string) error {
-	if !s.closeHere(clientID) {
-		return noSession(clientID)
-	}
-	return s.store.AppendOutbox(ctx, s.event(by, "session.closed", "session", clientID, "reason", audit.Text(reason, 256)))
-}
-
-func (s *Server) closeHere(clientID string) bool {
-	return s.broker.CloseClient(clientID, "an operator closed the connection")
-}
-
-func sessionView(b broker.Session) adminapi.Session {
-	v := adminapi.Session{
-		ClientID: b.ClientID, Kind: b.Principal.Kind, ID: b.Principal.ID, Type: b.Principal.Type, Zone: b.Principal.Zone, Node: b.Node,
-		Connected: b.Connected, Since: b.Since, KeepAlive: int64(b.KeepAlive.Seconds()), Expiry: int64(b.Expiry.Seconds()),
-		Subscriptions: []adminapi.Subscription{}, Queued: b.Queued, Inflight: b.Inflight, Refused: b.Refused, Dropped: b.Dropped, Refusals: []adminapi.SessionRefusal{},
-		In: adminapi.Traffic{Messages: b.InMessages, Bytes: b.InBytes}, Out: adminapi.Traffic{Messages: b.OutMessages, Bytes: b.OutBytes},
-	}
-	if b.Peer.Addr.IsValid() {
-		v.Address, v.Transport, v.Version = b.Peer.Addr.String(), map[string]string{"mqtts": "tls", "wss": "websocket"}[b.Peer.Transport], strings.TrimPrefix(b.Version.String(), "MQTT ")
-	}
-	for _, sub := range b.Subs {
-		v.Subscriptions = append(v.Subscriptions, adminapi.Subscription{Filter: sub.Filter, QoS: int(sub.QoS), Rule: sub.Rule})
-	}
-	for _, r := range slices.Backward(b.Refusals) {
-		v.Refusals = append(v.Refusals, adminapi.SessionRefusal{Time: r.Time, Action: string(r.Kind), Topic: r.Topic, Rule: r.Rule, Detail: r.Detail})
-	}
-	return v
-}
-
-// Tap implements adminapi.Tap.
-func (s *Server) Tap(ctx context.Context, by access.Actor, filter, audience string, yield func(adminapi.Tapped) error) error {
-	if audience == "" {
-		audience = policy.Operator
-	}
-	if err := mqtt.ValidFilter(filter); err != nil {
-		return invalid("bad-filter", "write a topic filter such as water/+/pump-1/#", "the topic filter is not valid: %v", err)
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stop := context.AfterFunc(s.taps, cancel) // they end when the server drains
-	defer stop()
-	return s.tap(ctx, by, filter, audience, yield, func(put func(adminapi.TapMessage)) (func(), error) {
-		t, err := s.broker.Tap(filter, audience)
-		if err != nil {
-			return nil, err
-		}
-		watching, stop := context.WithCancel(ctx)
-		var wg sync.WaitGroup
-		wg.Go(func() { t.Run(watching, func(m broker.Tapped) { put(tapView(m)) }) })
-		return func() { stop(); wg.Wait() }, nil
-	})
-}
-
-func tapView(m broker.Tapped) adminapi.TapMessage {
-	v := adminapi.TapMessage{Time: m.Time, Topic: m.Topic, QoS: int(m.QoS), Retain: m.Retain, Payload: m.Payload, Properties: []adminapi.Property{},
-		From: adminapi.TapFrom{Kind: m.From.Kind, ID: m.From.ID, Type: m.From.Type}}
-	if m.Props != nil {
-		for _, u := range m.Props.User {
-			v.Properties = append(v.Properties, adminapi.Property{Name: string(u.Key), Value: string(u.Value)})
-		}
-	}
-	return v
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/holdfast-iot/holdfast/access"
@@ -27,9 +28,10 @@ import (
 // messaging is what a node knows of who may say what. Its zero value allows
 // nothing to anybody.
 type messaging struct {
-	policy atomic.Pointer[activePolicy]
-	tokens appTokens
-	config policy.Config // set before Run
+	policy  atomic.Pointer[activePolicy]
+	loading sync.Mutex
+	tokens  appTokens
+	config  policy.Config // set before Run
 	// connected hands the principals that are connected to this node, with client
 	// id and the filters that they subscribed to, to yield; nil when nobody can
 	// connect. Set before Run.
@@ -57,6 +59,8 @@ func (s *Server) activePolicy() *activePolicy {
 // cannot be read, because a newer program applied it, allows nothing: the log and
 // the status say so.
 func (s *Server) loadPolicy(ctx context.Context) error {
+	s.messaging.loading.Lock() // so that an older one does not replace a newer
+	defer s.messaging.loading.Unlock()
 	p, err := s.currentPolicy(ctx)
 	if err != nil {
 		return fmt.Errorf("loading the policy: %w", err)
@@ -241,6 +245,11 @@ func (s *Server) ApplyPolicy(ctx context.Context, by access.Actor, in adminapi.P
 		return none, err
 	}
 	s.announce()
+	// On this node before the answer: who asks for it next finds it in force. The
+	// others follow the announcement.
+	if err := s.usePolicy(ctx); err != nil {
+		s.log.Warn("using a policy just applied", "version", v.Version, "err", err)
+	}
 	return versionView(v), nil
 }
 

@@ -65,6 +65,7 @@ type Server struct {
 	messaging messaging
 	messages  *msglog.Log
 	broker    *broker.Broker
+	nodes     *broker.NATSCluster // nil: this node is alone
 	facts     facts
 	verified  verified
 	taps      context.Context // ends when the server drains
@@ -204,6 +205,9 @@ func (s *Server) Close(ctx context.Context) error {
 	var errs []error
 	if s.broker != nil {
 		errs = append(errs, s.broker.Close(ctx))
+	}
+	if s.nodes != nil {
+		s.nodes.Close()
 	}
 	if s.messages != nil {
 		s.messages.Close()

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/holdfast-iot/holdfast/access"
+	"github.com/holdfast-iot/holdfast/broker"
+	"github.com/holdfast-iot/holdfast/mqtt"
+	"github.com/holdfast-iot/holdfast/policy"
 	"github.com/holdfast-iot/holdfast/server/adminapi"
 )
 
@@ -96,4 +99,39 @@ func (s *Server) tap(ctx context.Context, by access.Actor, filter, audience stri
 		case <-b.wake:
 		}
 	}
+}
+
+// Tap implements adminapi.Tap.
+func (s *Server) Tap(ctx context.Context, by access.Actor, filter, audience string, yield func(adminapi.Tapped) error) error {
+	if audience == "" {
+		audience = policy.Operator
+	}
+	if err := mqtt.ValidFilter(filter); err != nil {
+		return invalid("bad-filter", "write a topic filter such as water/+/pump-1/#", "the topic filter is not valid: %v", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(s.taps, cancel) // they end when the server drains
+	defer stop()
+	return s.tap(ctx, by, filter, audience, yield, func(put func(adminapi.TapMessage)) (func(), error) {
+		t, err := s.broker.Tap(filter, audience)
+		if err != nil {
+			return nil, err
+		}
+		watching, stop := context.WithCancel(ctx)
+		var wg sync.WaitGroup
+		wg.Go(func() { t.Run(watching, func(m broker.Tapped) { put(tapView(m)) }) })
+		return func() { stop(); wg.Wait() }, nil
+	})
+}
+
+func tapView(m broker.Tapped) adminapi.TapMessage {
+	v := adminapi.TapMessage{Time: m.Time, Topic: m.Topic, QoS: int(m.QoS), Retain: m.Retain, Payload: m.Payload, Properties: []adminapi.Property{},
+		From: adminapi.TapFrom{Kind: m.From.Kind, ID: m.From.ID, Type: m.From.Type}}
+	if m.Props != nil {
+		for _, u := range m.Props.User {
+			v.Properties = append(v.Properties, adminapi.Property{Name: string(u.Key), Value: string(u.Value)})
+		}
+	}
+	return v
 }

@@ -36,6 +36,7 @@ type cluster struct {
 	database string
 	env      []string
 	nats     *server.Server
+	store    string // of the NATS server
 	port     int
 	a, b     *process
 	api      *adminapi.Client // of a
@@ -47,7 +48,7 @@ type cluster struct {
 func newCluster(t *testing.T) *cluster {
 	var key [32]byte
 	rand.Read(key[:])
-	c := &cluster{t: t, database: pgtest.Database(t), port: -1}
+	c := &cluster{t: t, database: pgtest.Database(t), store: t.TempDir(), port: -1}
 	c.env = append(os.Environ(), "HOLDFAST_DATABASE="+c.database, "HOLDFAST_KEY="+base64.StdEncoding.EncodeToString(key[:]))
 	c.startNATS()
 	c.port = c.nats.Addr().(*net.TCPAddr).Port
@@ -62,11 +63,11 @@ func newCluster(t *testing.T) *cluster {
 
 func (c *cluster) up(data string) *process {
 	keys := "file:" + filepath.Join(filepath.Dir(data), "keys")
-	return mustUp(c.t, data, c.env, "--node", filepath.Base(data), "--keys", keys, "--nats", fmt.Sprintf("nats://127.0.0.1:%d", c.port))
+	return mustUp(c.t, data, c.env, "--node", filepath.Base(data), "--keys", keys, "--nats", fmt.Sprintf("nats://127.0.0.1:%d", c.port), "--mqtt-replicas", "1")
 }
 
 func (c *cluster) startNATS() {
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: c.port, NoLog: true, NoSigs: true})
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: c.port, NoLog: true, NoSigs: true, JetStream: true, StoreDir: c.store})
 	if err != nil {
 		c.t.Fatal(err)
 	}

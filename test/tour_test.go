@@ -45,7 +45,9 @@ func TestTour(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the tour stops: %v", err)
 	}
-	for _, want := range []string{"URI:spiffe://holdfast.local/device/pump-1", "cert.pem: OK", "certificateHold", "verified:", "device.revoked", "NOT verified"} {
+	for _, want := range []string{"URI:spiffe://holdfast.local/device/pump-1", "cert.pem: OK", "certificateHold", "verified:", "device.revoked", "NOT verified",
+		`plant/pump-1/pressure {"bar": 3.2}`, "no rule lets device pump-1 publish to plant/pump-2/pressure", "/bar is 99, more than 16", ": 135",
+		"refused by DeviceType/pump/speed", "message.command_refused", `{"bar":3.4}`} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("the tour's output lacks %q", want)
 		}

@@ -23,7 +23,7 @@ const (
 	// groupKey is where a consumer's metadata has the name of its group.
 	groupKey = "holdfast.group"
 
-	groupAckWait = 30 * time.Second // for a node that died; who lives asks for more time
+	groupAckWait = 12 * time.Second // for a node that died; who lives asks for more time
 	groupExtend  = groupAckWait / 3 // how often it does
 	groupBatch   = 256              // messages asked for at once
 	groupExpires = 4 * time.Second  // of one request for messages; one that a dying server had is missed this long

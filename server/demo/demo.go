@@ -1,5 +1,5 @@
 // Package demo is a simulated fleet that uses a server as real devices do: a
-// small water utility, driven through the admin API and over EST only.
+// small water utility, driven through the admin API, over EST and over MQTT only.
 //
 // It promises to touch nothing but what carries the names of its fleet, to be
 // repeatable on the same data (what exists is used again, what an operator cut
