@@ -84,6 +84,7 @@ type Options struct {
 	FloodRefusals  int           // refused messages within 10 s before the connection ends. 1000
 	AuthFailures   int           // of one source within AuthWindow before it has to wait. 20
 	AuthWindow     time.Duration // 1 min
+	Groups         int           // shared subscriptions with members here, at most. 500
 	GroupExpiry    time.Duration // how long a shared subscription lasts without a session that has it. 1 h
 	SettleEvery    time.Duration // how often the sessions of nodes that died are looked for. 30 s
 }
@@ -107,6 +108,7 @@ func (o *Options) defaults() {
 	set(&o.FloodRefusals, 1000)
 	set(&o.AuthFailures, 20)
 	set(&o.AuthWindow, time.Minute)
+	set(&o.Groups, 500)
 	set(&o.GroupExpiry, time.Hour)
 	set(&o.SettleEvery, 30*time.Second)
 }
@@ -242,7 +244,7 @@ func (b *Broker) sweep() {
 		now := b.now()
 		for _, s := range b.connected() {
 			if end := s.peer.NotAfter; !end.IsZero() && now.After(end) {
-				b.events.add(Event{Kind: CertificateExpired, Principal: s.principal(), Client: s.id, Source: s.peer.Addr})
+				b.report(Event{Kind: CertificateExpired, Principal: s.principal(), Client: s.id, Source: s.peer.Addr})
 				s.close(mqtt.NotAuthorized, "the client certificate has expired: renew it and connect again")
 			} else if n%2 == 0 {
 				s.saveIfDirty()

@@ -181,14 +181,14 @@ func (f *fixture) dial(who policy.Principal) net.Conn {
 		f.t.Fatal(err)
 	}
 	defer l.Close()
-	accepted := make(chan struct{}) // closing the listener would reset a connection that waits for it
+	b, accepted := f.broker, make(chan struct{}) // closing the listener would reset a connection that waits for it
 	go func() {
 		nc, err := l.Accept()
 		close(accepted)
 		if err != nil {
 			return
 		}
-		f.broker.Serve(nc, broker.Peer{Addr: netip.MustParseAddrPort(nc.RemoteAddr().String()), Transport: "test", Principal: &who})
+		b.Serve(nc, broker.Peer{Addr: netip.MustParseAddrPort(nc.RemoteAddr().String()), Transport: "test", Principal: &who})
 	}()
 	nc, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {

@@ -403,7 +403,7 @@ func testLoss(t *testing.T, a, b *node, servers []*server.Server) {
 		m.subscribe("$share/loss/loss/1", 1)
 	}
 	p, shared := drink(sub), drink(team...)
-	const n = 1500
+	const n = 600
 	var acked [3]int
 	var wg sync.WaitGroup
 	third := make(chan struct{})

@@ -336,11 +336,14 @@ func TestReplaceSubscription(t *testing.T) {
 	a, b := f.connect("a", true), f.connect("b", true)
 	a.subscribe("x", 1)
 	const n = 200
+	sent := make(chan struct{})
 	go func() {
+		defer close(sent)
 		for i := range n {
 			b.exchange("x", fmt.Sprint(i), 1, 1)
 		}
 	}()
+	defer func() { <-sent }()
 	for i := 0; i < n; {
 		if i%5 == 0 {
 			a.send(&mqtt.Subscribe{ID: 3, Subscriptions: []mqtt.Subscription{{Filter: "x", QoS: mqtt.QoS(1 + i/5%2)}}})

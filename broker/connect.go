@@ -63,7 +63,7 @@ func (b *Broker) Serve(nc net.Conn, peer Peer) {
 	}
 	c, ok := first.(*mqtt.Connect)
 	if !ok {
-		b.abuse.failed(peer.Addr.Addr()) // MQTT-3.1.0-1; the Reader sees to it already
+		b.failed(peer.Addr) // MQTT-3.1.0-1; the Reader sees to it already
 		return
 	}
 	s, present, err := b.connect(nc, peer, r, c)
@@ -90,8 +90,8 @@ func (b *Broker) garbled(nc net.Conn, peer Peer, v mqtt.Version, err error) {
 	if !errors.As(err, &bad) {
 		return // it went away, or said nothing
 	}
-	b.abuse.failed(peer.Addr.Addr())
-	b.events.add(Event{Kind: Malformed, Source: peer.Addr, Detail: bad.Error()})
+	b.failed(peer.Addr)
+	b.report(Event{Kind: Malformed, Source: peer.Addr, Detail: bad.Error()})
 	b.stats.malformed.Add(1)
 	if v == 0 && bad.Code == mqtt.UnsupportedProtocolVersion {
 		v = mqtt.V311
@@ -152,9 +152,9 @@ func (b *Broker) refuseConnect(nc net.Conn, peer Peer, c *mqtt.Connect, err erro
 		if peer.Principal != nil {
 			e.Principal = *peer.Principal
 		}
-		b.events.add(e)
+		b.report(e)
 		if d.unproven {
-			b.abuse.failed(peer.Addr.Addr())
+			b.failed(peer.Addr)
 		}
 	}
 	most, _ := c.Props.Number(mqtt.MaximumPacketSize)
@@ -195,7 +195,7 @@ func (b *Broker) connect(nc net.Conn, peer Peer, r *mqtt.Reader, c *mqtt.Connect
 		return nil, false, deny(code, "%s", d.Error())
 	}
 	if wait := b.abuse.flapping(c.ClientID); wait > 0 {
-		b.events.add(Event{Kind: Flapping, Principal: p.who, Client: c.ClientID, Source: peer.Addr})
+		b.report(Event{Kind: Flapping, Principal: p.who, Client: c.ClientID, Source: peer.Addr})
 		return nil, false, deny(mqtt.ConnectionRateExceeded, "it connected too often: wait %s", wait.Round(time.Second))
 	}
 	s = b.newSession(nc, peer, r, c, p)

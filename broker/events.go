@@ -63,7 +63,7 @@ type eventKey struct {
 	kind  Kind
 	who   string
 	rule  string
-	topic string // of refusals without a rule
+	topic string // or the reason, of refusals without a rule
 }
 
 type events struct {
@@ -86,8 +86,12 @@ func (ev *events) add(e Event) {
 	if e.Principal.ID == "" {
 		key.who = e.Source.Addr().String()
 	}
-	if e.Rule == "" {
+	switch {
+	case e.Rule != "":
+	case e.Topic != "":
 		key.topic = e.Topic
+	default:
+		key.topic = e.Detail // different reasons are different events
 	}
 	ev.mu.Lock()
 	if was := ev.open[key]; was != nil {
@@ -153,6 +157,19 @@ func (c *counters) refused(k Kind) {
 		if kinds[i] == k {
 			c.byKind[i].Add(1)
 		}
+	}
+}
+
+// report counts what was stopped, and tells it.
+func (b *Broker) report(e Event) {
+	b.stats.refused(e.Kind)
+	b.events.add(e)
+}
+
+// failed counts a failure of a source that proved nothing.
+func (b *Broker) failed(from netip.AddrPort) {
+	if b.abuse.failed(from.Addr()) {
+		b.report(Event{Kind: SourceBlocked, Source: from, Detail: "too many failures from this address: it has to wait"})
 	}
 }
 

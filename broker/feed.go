@@ -142,7 +142,11 @@ func (s *session) sendStored(ctx context.Context, o rowOut) error {
 	t := s.match(m.Topic, "")
 	d := delivery{m: &message{Message: m}, to: t, qos: o.QoS, id: o.ID, dup: o.ID != 0, retained: true}
 	d.retain = o.Seq == 0 || t != nil && m.Retain && t.rap
-	if o.ID == 0 && t == nil {
+	switch {
+	case o.ID == 0 && t == nil:
+		return nil
+	case t == nil && !s.permit.Load().perms.Subscribe(m.Topic, 0).Allowed:
+		s.abandon(i, true) // it was allowed when it was sent first
 		return nil
 	}
 	s.logged.push(d)

@@ -23,8 +23,7 @@ const maxRefusals = 8
 func (s *session) refused(e Event) {
 	e.Principal, e.Client, e.Source = s.principal(), s.id, s.peer.Addr
 	s.count.refused.Add(1)
-	s.b.stats.refused(e.Kind)
-	s.b.events.add(e)
+	s.b.report(e)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.refusals) >= maxRefusals {

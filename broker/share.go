@@ -71,6 +71,14 @@ func (b *Broker) groupLife(expiry uint32) time.Duration {
 	return seconds(expiry) + b.opt.GroupExpiry
 }
 
+// full tells whether there is no room for another group: each costs a consumer of
+// the log.
+func (b *Broker) full(name string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.groups[name] == nil && len(b.groups) >= b.opt.Groups
+}
+
 func (b *Broker) join(sub *subscription) {
 	m := &member{sub: sub, to: &target{to: sub.session, subs: []*subscription{sub}, qos: sub.qos, rap: sub.rap}}
 	if sub.ident != 0 {

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"strings"
 	"sync/atomic"
 
 	"github.com/holdfast-iot/holdfast/mqtt"
@@ -145,6 +146,9 @@ func (s *session) permitted(o mqtt.Subscription) policy.Decision {
 	defer s.mu.Unlock()
 	if _, known := s.subs[o.Filter]; !known && len(s.subs) >= s.in.subs {
 		return policy.Decision{Code: policy.RateExceeded, Rule: "limits", Detail: "more subscriptions than the client may have", Fix: "use fewer filters"}
+	}
+	if strings.HasPrefix(o.Filter, "$share/") && s.b.full(o.Filter) {
+		return policy.Decision{Code: policy.RateExceeded, Rule: "limits", Detail: "this server has as many shared subscriptions as it may", Fix: "join one that is there"}
 	}
 	return d
 }

@@ -51,8 +51,7 @@ func (s *session) takeWill(c *mqtt.Connect) error {
 	v := p.perms.Publish(c.Will.Topic)
 	d := v.Check(policy.Message{Topic: c.Will.Topic, Payload: c.Will.Payload, QoS: byte(c.Will.QoS), Retain: c.Will.Retain, From: p.who}, s.b.now(), nil, s.b.cfg.Target)
 	if !d.Allowed {
-		s.b.stats.refused(WillRefused)
-		s.b.events.add(Event{Kind: WillRefused, Principal: p.who, Client: s.id, Source: s.peer.Addr, Topic: c.Will.Topic, Rule: d.Rule, Detail: d.Error()})
+		s.b.report(Event{Kind: WillRefused, Principal: p.who, Client: s.id, Source: s.peer.Addr, Topic: c.Will.Topic, Rule: d.Rule, Detail: d.Error()})
 		return deny(reason(d), "will: %s", d.Error())
 	}
 	m := &msglog.Message{Topic: c.Will.Topic, QoS: c.Will.QoS, Retain: c.Will.Retain, From: s.origin(), Payload: c.Will.Payload}
@@ -160,8 +159,7 @@ func (b *Broker) publishWill(ctx context.Context, w *will) error {
 	v := set.For(b.factsNow(w.From)).Publish(w.Topic)
 	d := v.Check(policy.Message{Topic: m.Topic, Payload: m.Payload, QoS: byte(m.QoS), Retain: m.Retain, From: w.From}, b.now(), nil, b.cfg.Target)
 	if !d.Allowed {
-		b.stats.refused(WillRefused)
-		b.events.add(Event{Kind: WillRefused, Principal: w.From, Client: w.Client, Topic: w.Topic, Rule: d.Rule, Detail: d.Error()})
+		b.report(Event{Kind: WillRefused, Principal: w.From, Client: w.Client, Topic: w.Topic, Rule: d.Rule, Detail: d.Error()})
 		return nil
 	}
 	if m.QoS == 0 {

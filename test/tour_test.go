@@ -1,13 +1,19 @@
 package test
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
+
+// tourLimit bounds the tour, which waits for what it has asked for.
+const tourLimit = 3 * time.Minute
 
 // TestTour runs the guide's tour line by line, as a newcomer would paste it.
 func TestTour(t *testing.T) {
@@ -38,8 +44,12 @@ func TestTour(t *testing.T) {
 	}
 	// The build itself is `make build` in the real tree; the tour's files go to dir.
 	body := strings.Replace(script.String(), "make build\n", "make -C "+root+" build >/dev/null && ln -s "+root+"/bin bin\n", 1)
-	cmd := exec.Command("bash", "-c", body)
+	ctx, cancel := context.WithTimeout(t.Context(), tourLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-c", body)
 	cmd.Dir = dir
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // so that the script's trap ends the server
+	cmd.WaitDelay = 20 * time.Second
 	out, err := cmd.CombinedOutput()
 	t.Logf("%s", out)
 	if err != nil {
