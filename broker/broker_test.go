@@ -27,9 +27,9 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// bench is a broker on an embedded bus, with whom its clients are decided by name.
+// fixture is a broker on an embedded bus, with whom its clients are decided by name.
 type fixture struct {
-	t      *testing.T
+	t      testing.TB
 	dir    string
 	broker *broker.Broker
 	bus    *natsd.Bus
@@ -54,7 +54,7 @@ spec:
   limits: {subscriptions: 1000}
 `
 
-func compile(t *testing.T, text string) *policy.Set {
+func compile(t testing.TB, text string) *policy.Set {
 	t.Helper()
 	docs, problems := manifest.Load([]manifest.File{{Name: "test.yaml", Data: []byte(text)}})
 	if len(problems) > 0 {
@@ -67,7 +67,7 @@ func compile(t *testing.T, text string) *policy.Set {
 	return set
 }
 
-func newFixture(t *testing.T, text string, opt broker.Options, more ...func(*broker.Config)) *fixture {
+func newFixture(t testing.TB, text string, opt broker.Options, more ...func(*broker.Config)) *fixture {
 	f := &fixture{t: t, dir: t.TempDir(), set: compile(t, text), opt: opt, facts: map[string]policy.Principal{}, more: more}
 	f.start()
 	t.Cleanup(f.stop)
@@ -166,7 +166,7 @@ var anyApp = policy.Principal{Kind: policy.App, ID: "any"}
 
 // client speaks MQTT by hand.
 type client struct {
-	t   *testing.T
+	t   testing.TB
 	nc  net.Conn
 	r   *mqtt.Reader
 	w   *mqtt.Writer

@@ -383,7 +383,7 @@ func TestMaximumPacketSizeToClient(t *testing.T) {
 	}
 }
 
-func mustAppend(t *testing.T, p mqtt.Packet) []byte {
+func mustAppend(t testing.TB, p mqtt.Packet) []byte {
 	t.Helper()
 	b, err := p.AppendTo(nil, mqtt.V5)
 	if err != nil {
