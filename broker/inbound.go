@@ -234,7 +234,9 @@ func (s *session) publish(p *mqtt.Publish) error {
 	m := s.message(t, p)
 	var dedupe string
 	if p.QoS == 2 {
-		dedupe = s.receipt(p.ID)
+		if dedupe, err = s.receipt(p.ID); err != nil {
+			return err
+		}
 	}
 	s.b.store(m, dedupe, func(err error) { s.stored(slot, err) })
 	return nil

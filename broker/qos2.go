@@ -71,11 +71,25 @@ func (s *session) under() int {
 	return n + len(s.twice.Open) - len(s.twice.restored)
 }
 
-// receipt notes a QoS 2 message and returns its key.
-func (s *session) receipt(id uint16) string {
+// receipt notes a QoS 2 message and returns its key. While a write that raises the
+// generation is under way it waits: after a crash nobody could tell which of two
+// generations the key was made with.
+func (s *session) receipt(id uint16) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	gen, known := s.twice.Open[id]
+	for !known && s.row.raising != nil {
+		raised := s.row.raising
+		s.mu.Unlock()
+		select {
+		case <-raised:
+		case <-s.done:
+		}
+		s.mu.Lock()
+		if s.ending || s.over {
+			return "", errDone
+		}
+	}
 	if !known {
 		if s.twice.Open == nil {
 			s.twice.Open = map[uint16]uint64{}
@@ -87,7 +101,7 @@ func (s *session) receipt(id uint16) string {
 		s.twice.Open[id], s.twice.Doubt[id] = gen, true
 		s.row.dirty = true
 	}
-	return s.twice.Epoch + "." + strconv.Itoa(int(id)) + "." + strconv.FormatUint(gen, 36)
+	return s.twice.Epoch + "." + strconv.Itoa(int(id)) + "." + strconv.FormatUint(gen, 36), nil
 }
 
 // release2 takes PUBREL: the client will use the identifier for something new,

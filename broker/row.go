@@ -70,6 +70,7 @@ type saver struct {
 	again   bool          // another must follow
 	waiting []func(error) // to be told after the next write that begins
 	lost    bool          // another node has the session: no more writes
+	raising chan struct{} // closed when the write under way that raises receipts.Gen has ended; nil: it does not
 }
 
 // saveLocked has the row written with what is there now, and then calls done. It
@@ -97,10 +98,12 @@ func (s *session) startSave() {
 	if s.twice.bump {
 		s.twice.bump = false
 		r.In.Gen++
+		s.row.raising = make(chan struct{})
 	}
 	data, err := json.Marshal(r)
 	if err != nil {
 		s.row.saving = false
+		s.raised()
 		go tell(told, err)
 		return
 	}
@@ -129,6 +132,7 @@ func (s *session) saved(r row, rev uint64, err error, told []func(error)) {
 			s.closeLocked(mqtt.UnspecifiedError, "the session could not be saved")
 		}
 	}
+	s.raised()
 	more := s.row.again
 	s.mu.Unlock()
 	tell(told, err)
@@ -138,6 +142,14 @@ func (s *session) saved(r row, rev uint64, err error, told []func(error)) {
 			s.startSave()
 		}
 		s.mu.Unlock()
+	}
+}
+
+// raised ends the wait of receipt.
+func (s *session) raised() {
+	if s.row.raising != nil {
+		close(s.row.raising)
+		s.row.raising = nil
 	}
 }
 
