@@ -1,8 +1,10 @@
 package broker_test
 
 import (
+	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/holdfast-iot/holdfast/broker"
 	"github.com/holdfast-iot/holdfast/mqtt"
@@ -234,8 +236,12 @@ func TestPolicyChanges(t *testing.T) {
 	if reason, _ := d.disconnected(mqtt.AdministrativeAction).Props.Blob(mqtt.ReasonString); n != 1 || string(reason) != "it was revoked" {
 		t.Errorf("%d %q", n, reason)
 	}
-	if !f.broker.CloseClient("scada", "bye") || f.broker.CloseClient("nobody", "bye") {
-		t.Error("CloseClient")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for id, is := range map[string]bool{"scada": true, "nobody": false} {
+		if ended, err := f.broker.EndSession(ctx, id); ended != is || err != nil {
+			t.Errorf("%s: %v, %v", id, ended, err)
+		}
 	}
 	s.disconnected(mqtt.AdministrativeAction)
 }

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -117,16 +116,6 @@ func (b *Broker) CloseWhere(choose func(who policy.Principal, peer Peer) bool, c
 	return n
 }
 
-// CloseClient closes one session here; false when it is not connected here.
-func (b *Broker) CloseClient(id, why string) bool {
-	s := b.session(id)
-	if s == nil {
-		return false
-	}
-	s.close(mqtt.AdministrativeAction, why)
-	return true
-}
-
 // Session is what can be told about one session.
 type Session struct {
 	ClientID  string
@@ -234,8 +223,8 @@ func cut(owner string) (kind, id string, ok bool) {
 }
 
 // EndSession closes a session and forgets it: its subscriptions, and the messages
-// that wait for it.
-func (b *Broker) EndSession(ctx context.Context, id string) error {
+// that wait for it. False when there is none, or another node has it connected.
+func (b *Broker) EndSession(ctx context.Context, id string) (bool, error) {
 	if s := b.session(id); s != nil {
 		s.mu.Lock()
 		s.persist, s.expiry = false, 0
@@ -243,19 +232,16 @@ func (b *Broker) EndSession(ctx context.Context, id string) error {
 		s.close(mqtt.AdministrativeAction, "an operator ended the session")
 		select {
 		case <-s.gone:
-			return nil
+			return true, nil
 		case <-ctx.Done():
-			return ctx.Err()
+			return true, ctx.Err()
 		}
 	}
 	unlock := b.lock(id)
 	defer unlock()
 	r, rev, err := b.loadRow(ctx, id)
-	if err != nil || r == nil {
-		return err
+	if err != nil || r == nil || r.Connected {
+		return false, err
 	}
-	if r.Connected {
-		return errors.New("the session is connected to another server")
-	}
-	return b.msgs.DeleteSession(ctx, id, rev)
+	return true, b.msgs.DeleteSession(ctx, id, rev)
 }

@@ -179,7 +179,8 @@ func (b *Broker) publishWill(ctx context.Context, w *will) error {
 // factsNow is what is known about a device now; another principal is as it was.
 func (b *Broker) factsNow(who policy.Principal) policy.Principal {
 	if b.cfg.Target != nil && who.Kind != policy.App {
-		if now, known := b.cfg.Target(who.ID); known && now.Kind == who.Kind {
+		if now, known := b.cfg.Target(who.ID); known {
+			now.Kind = who.Kind // a gateway is in the inventory as devices are
 			return now
 		}
 	}

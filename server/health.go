@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -42,7 +43,7 @@ func (s *Server) checks(ctx context.Context) (map[string]string, bool) {
 		}
 	}
 	put("database", s.store.Ping(ctx))
-	put("messages", s.bus.Healthy())
+	put("messages", errors.Join(s.bus.Healthy(), s.messages.Healthy()))
 	var err error
 	if s.authority.Load().active == nil {
 		err = fmt.Errorf("no issuing key")

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/holdfast-iot/holdfast/access"
 	"github.com/holdfast-iot/holdfast/audit"
@@ -16,6 +17,9 @@ import (
 
 // sessionQuestions is the name under which nodes ask each other about sessions.
 const sessionQuestions = "sessions"
+
+// closeTime bounds the end of a session that another node asks for.
+const closeTime = 2 * time.Second
 
 // sessionQuestion is what one node asks all others.
 type sessionQuestion struct {
@@ -45,7 +49,9 @@ func (s *Server) answerAboutSessions(body []byte) []byte {
 			a.Sessions = []adminapi.Session{sessionView(*one)}
 		}
 	case q.Close != "":
-		a.Closed = s.closeHere(q.Close)
+		ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+		defer cancel()
+		a.Closed, _ = s.broker.EndSession(ctx, q.Close)
 	}
 	out, err := json.Marshal(a)
 	if err != nil {
@@ -133,7 +139,10 @@ func noSession(id string) error {
 
 // CloseSession implements adminapi.Sessions.
 func (s *Server) CloseSession(ctx context.Context, by access.Actor, clientID, reason string) error {
-	closed := s.closeHere(clientID)
+	closed, err := s.broker.EndSession(ctx, clientID)
+	if err != nil {
+		return err
+	}
 	if !closed {
 		for _, a := range s.askNodes(ctx, sessionQuestion{Close: clientID}) {
 			closed = closed || a.Closed
@@ -143,10 +152,6 @@ func (s *Server) CloseSession(ctx context.Context, by access.Actor, clientID, re
 		return noSession(clientID)
 	}
 	return s.store.AppendOutbox(ctx, s.event(by, "session.closed", "session", clientID, "reason", audit.Text(reason, 256)))
-}
-
-func (s *Server) closeHere(clientID string) bool {
-	return s.broker.CloseClient(clientID, "an operator closed the connection")
 }
 
 func sessionView(b broker.Session) adminapi.Session {

@@ -1,7 +1,6 @@
 package test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -492,107 +491,6 @@ func (p *publisher) acknowledged(a mqtt.Ack, qos mqtt.QoS) {
 	f.of.acked.Store(max(f.n, f.of.acked.Load()))
 	p.flight = append(p.flight[:n], p.flight[n+1:]...)
 	p.open.Store(int64(len(p.flight)))
-}
-
-// subscriber hears all streams.
-type subscriber struct {
-	client
-	most       mqtt.QoS
-	subscribed atomic.Bool
-	held       map[uint16]bool // QoS 2 messages taken in and not released
-	aliases    map[uint32]string
-
-	mu    sync.Mutex
-	last  map[string]int64 // newest number by topic; guarded by mu
-	got   int              // guarded by mu
-	twice int              // of it, what it had; guarded by mu
-}
-
-// connected subscribes when there is no session yet.
-func (c *subscriber) connected(present bool) []mqtt.Packet {
-	c.aliases = map[uint32]string{}
-	if present {
-		return nil
-	}
-	return []mqtt.Packet{&mqtt.Subscribe{ID: 1, Subscriptions: []mqtt.Subscription{{Filter: "plant/#", QoS: c.most}}}}
-}
-
-func (c *subscriber) publish() []mqtt.Packet { return nil }
-
-// take implements the receiver's side of QoS 1 and 2.
-func (c *subscriber) take(got mqtt.Packet) []mqtt.Packet {
-	switch got := got.(type) {
-	case *mqtt.Suback:
-		if got.Codes[0] != mqtt.ReasonCode(c.most) {
-			c.l.bad("%s subscribes and is told %v", c.who.id, got.Codes[0])
-		}
-		c.subscribed.Store(true)
-	case *mqtt.Publish:
-		topic := c.topic(got) // also of one that it has: it may introduce an alias
-		if !c.held[got.ID] || got.QoS != 2 {
-			c.hear(topic, got)
-		}
-		switch got.QoS {
-		case 1:
-			return []mqtt.Packet{&mqtt.Puback{Ack: mqtt.Ack{ID: got.ID}}}
-		case 2:
-			c.held[got.ID] = true
-			return []mqtt.Packet{&mqtt.Pubrec{Ack: mqtt.Ack{ID: got.ID}}}
-		}
-	case *mqtt.Pubrel:
-		done := &mqtt.Pubcomp{Ack: mqtt.Ack{ID: got.ID}}
-		if !c.held[got.ID] && c.v == mqtt.V5 {
-			done.Code = mqtt.PacketIDNotFound
-		}
-		delete(c.held, got.ID)
-		return []mqtt.Packet{done}
-	}
-	return nil
-}
-
-// topic resolves topic aliases.
-func (c *subscriber) topic(p *mqtt.Publish) string {
-	alias, has := p.Props.Number(mqtt.TopicAlias)
-	if has && len(p.Topic) == 0 {
-		return c.aliases[alias]
-	}
-	if has {
-		c.aliases[alias] = string(p.Topic)
-	}
-	return string(p.Topic)
-}
-
-// hear checks a message against what was published and what was heard before.
-func (c *subscriber) hear(topic string, p *mqtt.Publish) {
-	m := c.l.streams[topic]
-	if m == nil {
-		c.l.bad("%s got the topic %q, which nobody uses", c.who.id, topic)
-		return
-	}
-	var n int64
-	if fields := bytes.Fields(p.Payload); len(fields) > 1 {
-		n, _ = strconv.ParseInt(string(fields[1]), 10, 64) // 0 is nobody's
-	}
-	if n < 1 || n > m.sent.Load() || !bytes.Equal(p.Payload, m.body(n)) {
-		c.l.bad("%s got %.60q on %s, which nobody said", c.who.id, p.Payload, topic)
-		return
-	}
-	if qos := min(m.qos, c.most); p.QoS != qos || p.Retain {
-		c.l.bad("%s got %s at QoS %d, retain %v", c.who.id, topic, p.QoS, p.Retain)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.got++
-	last := c.last[topic]
-	switch {
-	case n <= last && p.QoS != 1:
-		c.l.bad("%s got %s %d again (DUP %v, packet %d), after %d", c.who.id, topic, n, p.Dup, p.ID, last)
-	case n <= last:
-		c.twice++
-	case n != last+1 && m.qos > 0:
-		c.l.bad("%s got %s %d after %d (DUP %v)", c.who.id, topic, n, last, p.Dup)
-	}
-	c.last[topic] = max(n, last)
 }
 
 // report says how much there was.

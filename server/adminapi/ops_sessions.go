@@ -40,7 +40,7 @@ func viewSession(s Session) Session {
 func (a *api) sessionOperations() {
 	const tag = "sessions"
 	register(a, operation{id: "list-sessions", method: http.MethodGet, path: "/sessions", tag: tag, summary: "List MQTT sessions",
-		description: "One page of the sessions of all servers that all given filters select, by client id: connected ones, and ones that wait for their client.",
+		description: "One page of the sessions connected to any server that all given filters select, by client id. A session that waits for its client is shown by its id.",
 		response:    SessionList{[]Session{exampleSession}, exampleSession.ClientID}},
 		func(ctx context.Context, _ access.Actor, in *sessionQuery) (*body[SessionList], error) {
 			sessions, next, err := a.cfg.Sessions.ListSessions(ctx, SessionFilter{Kind: in.Kind, Type: in.Type, Zone: in.Zone,

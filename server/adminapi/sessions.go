@@ -69,7 +69,8 @@ type SessionList struct {
 	Next  string    `json:"next,omitempty" doc:"give it as after to read on; absent on the last page"`
 }
 
-// Sessions looks at MQTT sessions of all nodes and ends them. CloseSession
+// Sessions looks at MQTT sessions of all nodes and ends them. CloseSession forgets
+// the session, with the messages that wait for it, and
 // disconnects the client; it may come back, because what it may do is decided by
 // policy and by the state of its device.
 type Sessions interface {
