@@ -67,7 +67,13 @@ spec:
 // newSite starts a server with the policy of the lab.
 func newSite(t *testing.T, flags ...string) *site {
 	t.Helper()
-	p := mustUp(t, t.TempDir()+"/data", os.Environ(), append([]string{"--mqtt-retention-bytes", "512MiB"}, flags...)...)
+	return newSiteIn(t, os.Environ(), flags...)
+}
+
+// newSiteIn is newSite with another environment.
+func newSiteIn(t *testing.T, env []string, flags ...string) *site {
+	t.Helper()
+	p := mustUp(t, t.TempDir()+"/data", env, append([]string{"--mqtt-retention-bytes", "512MiB"}, flags...)...)
 	s := &site{t: t, p: p, api: mustOperate(t, p)}
 	var err error
 	if s.pool, err = p.roots(); err != nil {

@@ -536,7 +536,8 @@ func (s *site) after(sessions float64) (heap float64) {
 // arrives, at QoS 2 once; nothing of the load stays behind.
 func TestMQTTSoak(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, unlimited...)
+	// Collected often, so that memory in use is what is needed and not what waits to be collected.
+	s := newSiteIn(t, append(os.Environ(), "GOGC=25"), unlimited...)
 	l := newLoad(t, s)
 	before := s.metric("go_goroutines")
 	var heaps []float64
