@@ -1,7 +1,11 @@
 // Package access knows who acts: people, API clients, devices and Holdfast's own
 // parts.
 //
-// It promises that an Actor names one party and never holds a credential. It
+// It says what there is to permit, what roles give, who has to agree to what, and
+// when a sign-in ends.
+//
+// It promises that an Actor names one party and never holds a credential, and
+// that rights which nothing gave are not there. It
 // trusts the edge that made the Actor to have proven it first; whoever could
 // write an Actor without that proof could act in another's name, so only the
 // listeners' authentication code makes them.
@@ -13,7 +17,9 @@ type Kind string
 const (
 	// System is a part of Holdfast acting by itself: a loop, or the first start.
 	System Kind = "system"
-	// Client is an API client or operator that presented an API token.
+	// Human is a person who signed in.
+	Human Kind = "person"
+	// Client is an API client, or whoever presented the admin token.
 	Client Kind = "client"
 	// Device is a device or gateway that proved its certificate or a token.
 	Device Kind = "device"
@@ -27,7 +33,7 @@ const (
 // no change can be made in nobody's name.
 type Actor struct {
 	Kind   Kind
-	ID     string // token name, device id or component name
+	ID     string // PersonID, client name, device id or component name
 	Source string // network address it came from, empty for System
 }
 

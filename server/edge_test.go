@@ -117,7 +117,7 @@ func TestAuthenticate(t *testing.T) {
 	if info, err := os.Stat(r.ready.AdminTokenFile); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the admin token's file has mode %v (%v)", info.Mode(), err)
 	}
-	if a, err := r.Authenticate(ctx, good, "192.0.2.1"); err != nil || a.ID != "admin" {
+	if a, err := r.Authenticate(ctx, good, "192.0.2.1"); err != nil || a.Actor.ID != "admin" {
 		t.Errorf("the admin token: %v, %v", a, err)
 	}
 	parts := strings.Split(good, "_")

@@ -270,7 +270,8 @@ func (s *Server) pkiHandler() http.Handler {
 // apiHandler serves the admin API.
 func (s *Server) apiHandler() http.Handler {
 	api := adminapi.Handler(adminapi.Config{
-		Authenticate: s, Types: s, Zones: s, Devices: s, Enrolment: s, Certificates: s, Authority: s, Audit: s, Policies: s, Apps: s, Sessions: s, Tap: s, Status: s.Status, Version: Version, Source: s.sourceOf,
+		Authenticate: s, Types: s, Zones: s, Devices: s, Enrolment: s, Certificates: s, Authority: s, Audit: s, Policies: s, Apps: s, Sessions: s, Tap: s, Roles: s, Clients: s, Approvals: s, Status: s.Status, Version: Version, Source: s.sourceOf,
+		Now: s.now, StepUp: s.cfg.Access.StepUp, Used: s.used, Limit: s.limit,
 		OnError: func(id string, err error) { s.log.Error("serving the API", "request", id, "err", err) },
 	})
 	mux := http.NewServeMux()

@@ -236,6 +236,9 @@ func (s *Server) apply(ctx context.Context, c sqlstore.Change) error {
 	switch c.Kind {
 	case sqlstore.ChangePolicy, sqlstore.ChangeAppToken, sqlstore.ChangeDevice, sqlstore.ChangeDevices:
 		return nil
+	case sqlstore.ChangeAccess:
+		s.identities.forget(c.Subject)
+		return nil
 	case sqlstore.ChangeAuthority:
 		return s.loadAuthority(ctx)
 	case sqlstore.ChangeRevoked:

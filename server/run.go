@@ -75,6 +75,7 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) (err error) {
 	start("reservations", s.tidy)
 	start("server certificate", own.keep)
 	start("refused messages", s.recordRefused)
+	start("permissions used", s.recordUses)
 	servers := s.serve(l, own, failed)
 	start("MQTT", func(ctx context.Context) error { return s.serveMQTT(ctx, l.mqtts, own) })
 	if err = s.announceReady(ready); err == nil {

@@ -53,30 +53,32 @@ type Server struct {
 	holder  string         // of leases: what a process holds, its successor may take
 	started time.Time
 
-	authority atomic.Pointer[authority]
-	revoked   *revocations
-	sessions  *sessions
-	responder *responder
-	auditor   *auditLog
-	sources   *limiter // enrolment requests by source
-	logins    *limiter // failed API authentications by source
-	refusals  *limiter // audited refusals, all sources together
-	metrics   *metrics
-	messaging messaging
-	messages  *msglog.Log
-	broker    *broker.Broker
-	nodes     *broker.NATSCluster // nil: this node is alone
-	facts     facts
-	verified  verified
-	taps      context.Context // ends when the server drains
-	endTaps   context.CancelFunc
-	refused   chan broker.Event // what the broker stopped, to be recorded
-	connects  *limiter          // new MQTT connections by source
-	crlWake   chan struct{}
-	endpoints atomic.Pointer[Ready]
-	warnings  []string
-	story     io.Writer // where the demo tells what it does
-	unlock    func() error
+	authority  atomic.Pointer[authority]
+	revoked    *revocations
+	sessions   *sessions
+	responder  *responder
+	auditor    *auditLog
+	sources    *limiter // enrolment requests by source
+	logins     *limiter // failed API authentications by source
+	refusals   *limiter // audited refusals, all sources together
+	metrics    *metrics
+	messaging  messaging
+	identities identities
+	allowances *allowances
+	messages   *msglog.Log
+	broker     *broker.Broker
+	nodes      *broker.NATSCluster // nil: this node is alone
+	facts      facts
+	verified   verified
+	taps       context.Context // ends when the server drains
+	endTaps    context.CancelFunc
+	refused    chan broker.Event // what the broker stopped, to be recorded
+	connects   *limiter          // new MQTT connections by source
+	crlWake    chan struct{}
+	endpoints  atomic.Pointer[Ready]
+	warnings   []string
+	story      io.Writer // where the demo tells what it does
+	unlock     func() error
 }
 
 // Options are what few callers change; the zero value is for all others.
@@ -133,6 +135,7 @@ func NewWith(cfg config.Config, log *slog.Logger, opt Options) (_ *Server, err e
 	s.metrics = newMetrics(s)
 	s.responder = newResponder(s)
 	s.facts.s = s
+	s.allowances = newAllowances()
 	s.taps, s.endTaps = context.WithCancel(context.Background())
 	s.messaging.config = policy.Config{PayloadMax: cfg.MQTT.MaxPacket}
 	s.connects = newLimiter(cfg.MQTT.ConnectRate, cfg.MQTT.ConnectBurst, s.now)

@@ -21,6 +21,7 @@ type Client struct {
 	BaseURL string       // "https://host:port", without /api/v1
 	Token   Bearer       // sent with every call
 	HTTP    *http.Client // nil: http.DefaultClient
+	reason  string       // sent with every request when not empty
 }
 
 // list is the form of every list in JSON.

@@ -118,6 +118,9 @@ func (c *Client) send(ctx context.Context, method, path string, q url.Values, co
 	if !c.Token.Empty() {
 		req.Header.Set("Authorization", "Bearer "+string(c.Token.text))
 	}
+	if c.reason != "" {
+		req.Header.Set(ReasonHeader, url.PathEscape(c.reason))
+	}
 	client := c.HTTP
 	if client == nil {
 		client = http.DefaultClient
@@ -125,6 +128,18 @@ func (c *Client) send(ctx context.Context, method, path string, q url.Values, co
 	res, err := client.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("calling the server: %w", err)
+	}
+	if res.StatusCode == http.StatusAccepted { // it waits for a second person
+		defer res.Body.Close()
+		p := &Pending{}
+		b, err := readAll(res.Body)
+		if err == nil {
+			err = json.Unmarshal(b, p)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the server's answer: %w", err)
+		}
+		return nil, p
 	}
 	if res.StatusCode/100 == 2 {
 		return res, nil

@@ -92,7 +92,7 @@ type deviceImport struct{ exchange }
 
 func (a *api) exchangeOperations() {
 	const csv = "id,type,zone,owner,serial,manufacturer,labels,notes\nsensor-0001,sensor,plant-1,line-team,SN-778812,Example Devices,hall=b;line=1,\n"
-	register(a, operation{id: "export-devices", method: http.MethodGet, path: "/devices/export", tag: "devices", summary: "Export devices",
+	register(a, operation{id: "export-devices", allow: access.DeviceRead, filters: true, method: http.MethodGet, path: "/devices/export", tag: "devices", summary: "Export devices",
 		description: "All devices that the filters select, by id, as they are read: CSV, a JSON array or JSON lines. An answer that is cut off is not complete: its connection ends with an error.",
 		response:    csv}, a.exportDevices)
 	a.describeRaw("/devices/export", "text/csv", csv)
@@ -100,7 +100,7 @@ func (a *api) exchangeOperations() {
 	response.Content["application/json"] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}}, Example: []any{exampleDevice}}
 	response.Content["application/x-ndjson"] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}, Example: exampleDevice}
 
-	register(a, operation{id: "import-devices", method: http.MethodPost, path: "/devices/import", tag: "devices", maxBody: maxImport, summary: "Import devices",
+	register(a, operation{id: "import-devices", allow: access.DeviceWrite, filters: true, method: http.MethodPost, path: "/devices/import", tag: "devices", maxBody: maxImport, summary: "Import devices",
 		description: "Creates all devices of a file or none, at most 500,000 rows in 256 MiB. The columns are those of an export; state, times and version are ignored. " +
 			"Rows that cannot be read answer 422 with errors. Otherwise the answer is 200 with JSON lines: " +
 			"`{\"checked\":N,\"rows\":N}`, any number of `{\"written\":n,\"rows\":N}`, and as the last line the result: `{\"imported\":N}`, " +
@@ -138,7 +138,10 @@ func (a *api) everyDevice(ctx context.Context, f device.Filter) iter.Seq2[device
 	return func(yield func(device.Device, error) bool) {
 		p := device.Page{Limit: device.MaxPage}
 		for {
-			page, next, err := a.cfg.Devices.Devices(ctx, f, p)
+			page, next, err := a.cfg.Devices.Devices(ctx, a.narrow(ctx, access.DeviceRead, f), p)
+			if err == nil {
+				page, err = inScope(ctx, a, access.DeviceRead, page, deviceObject)
+			}
 			if err != nil {
 				yield(device.Device{}, err)
 				return
@@ -164,6 +167,9 @@ func (a *api) importDevices(ctx context.Context, by access.Actor, in *deviceImpo
 	}
 	r, w := in.open()
 	rows, err := readImport(ctx, r.Header.Get("Content-Type"), &inflow{r: http.MaxBytesReader(w, r.Body, maxImport), ctl: http.NewResponseController(w)})
+	if err == nil {
+		err = a.mayImport(ctx, rows)
+	}
 	if err != nil {
 		<-a.importing
 		return nil, err
@@ -174,6 +180,24 @@ func (a *api) importDevices(ctx context.Context, by access.Actor, in *deviceImpo
 		defer release()
 		s.Body(c)
 	}}, nil
+}
+
+// mayImport names the rows that are outside of the caller's scopes.
+func (a *api) mayImport(ctx context.Context, rows []ImportRow) error {
+	id, err := identity(ctx)
+	if err != nil || id.Rights.Everywhere(access.DeviceWrite, a.now()) {
+		return err
+	}
+	var outside []RowError
+	for _, r := range rows {
+		if !id.Rights.Covers(access.DeviceWrite, deviceObject(r.Device), a.now()) {
+			outside = append(outside, RowError{Line: r.Line, Error: "this device would be outside of the part of the fleet that you may change"})
+		}
+	}
+	if len(outside) > 0 {
+		return &ImportError{Rows: outside}
+	}
+	return nil
 }
 
 // inflow is a body as it is read: each read gives the sender stallTime to go on.

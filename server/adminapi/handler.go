@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -15,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/holdfast-iot/holdfast/access"
+	"github.com/holdfast-iot/holdfast/refusal"
 )
 
 // api is what the operations share.
@@ -22,7 +22,9 @@ type api struct {
 	cfg       Config
 	mux       *http.ServeMux
 	huma      huma.API
-	importing chan struct{} // holds one value while an import runs: it is large in memory
+	importing chan struct{}     // holds one value while an import runs: it is large in memory
+	rules     map[string]rule   // by method and path pattern
+	summaries map[string]string // of operations by id
 }
 
 // Handler serves the API below /api/v1 and its description at /openapi.json and
@@ -38,7 +40,7 @@ func Handler(cfg Config) http.Handler {
 
 func newAPI(cfg Config) *api {
 	useProblems()
-	a := &api{cfg: cfg, mux: http.NewServeMux(), importing: make(chan struct{}, 1)}
+	a := &api{cfg: cfg, mux: http.NewServeMux(), importing: make(chan struct{}, 1), rules: map[string]rule{}, summaries: map[string]string{}}
 	a.huma = humago.New(a.mux, huma.Config{
 		OpenAPI:                      description(cfg.Version),
 		Formats:                      huma.DefaultFormats,
@@ -59,12 +61,15 @@ func newAPI(cfg Config) *api {
 	a.auditOperations()
 	a.logOperations()
 	a.statusOperations()
+	a.roleOperations()
+	a.clientOperations()
+	a.approvalOperations()
+	a.bulkOperations()
 	a.serveDescription()
 	return a
 }
 
 type requestIDKey struct{}
-type actorKey struct{}
 
 // RequestID is the id that the caller of this request was given in X-Request-Id:
 // 16 hex digits, or none outside of a request.
@@ -138,36 +143,76 @@ func public(r *http.Request) bool {
 // route proves who calls and hands on. A path that does not exist is told only
 // to those who may know.
 func (a *api) route(w http.ResponseWriter, r *http.Request) {
-	if !public(r) {
-		by, err := a.authenticate(r)
-		if err != nil {
-			writeProblem(w, a.problem(r.Context(), err))
-			return
-		}
-		r = r.WithContext(context.WithValue(r.Context(), actorKey{}, by))
+	if public(r) {
+		a.mux.ServeHTTP(w, r)
+		return
 	}
-	if _, pattern := a.mux.Handler(r); pattern == "" {
+	r, err := a.prove(w, r)
+	if err != nil {
+		writeProblem(w, a.problem(r.Context(), err))
+		return
+	}
+	_, pattern := a.mux.Handler(r)
+	if pattern == "" {
 		a.unrouted(w, r)
 		return
 	}
-	a.mux.ServeHTTP(w, r)
+	rule, ok := a.rules[pattern]
+	if !ok {
+		writeProblem(w, a.problem(r.Context(), fmt.Errorf("serving %s: it has no rule", pattern)))
+		return
+	}
+	id, err := identity(r.Context())
+	if err == nil {
+		err = a.admit(r, id, rule)
+	}
+	kept := r
+	if err == nil {
+		kept, err = a.keepRaw(w, r, rule)
+	}
+	if err != nil {
+		writeProblem(w, a.problem(r.Context(), err))
+		return
+	}
+	a.mux.ServeHTTP(w, kept)
+}
+
+// prove finds who calls, and takes the request from their allowance. A request
+// that came in process has its identity already.
+func (a *api) prove(w http.ResponseWriter, r *http.Request) (*http.Request, error) {
+	id, err := identity(r.Context())
+	if err != nil {
+		if id, err = a.authenticate(r); err != nil {
+			return r, err
+		}
+		r = r.WithContext(context.WithValue(r.Context(), identityKey{}, id))
+	}
+	if a.cfg.Limit == nil {
+		return r, nil
+	}
+	l := a.cfg.Limit(id)
+	l.headers(w.Header())
+	if l.Exceeded {
+		return r, refusal.New(refusal.TooMany, "too-many-requests", fmt.Sprintf("wait %d seconds", l.Reset), "more requests came than are allowed: %d in %d seconds", l.Quota, l.Window)
+	}
+	return r, nil
 }
 
 // maxToken bounds a bearer token in bytes.
-const maxToken = 512
+const maxToken = 8 << 10
 
-func (a *api) authenticate(r *http.Request) (access.Actor, error) {
+func (a *api) authenticate(r *http.Request) (access.Identity, error) {
 	unauthenticated := func(code, detail string) error {
 		return newProblem(r.Context(), http.StatusUnauthorized, code, detail, "send the header Authorization: Bearer TOKEN with an API token")
 	}
 	values := r.Header.Values("Authorization")
 	if len(values) == 0 {
-		return access.Actor{}, unauthenticated("no-token", "the request has no API token")
+		return access.Identity{}, unauthenticated("no-token", "the request has no API token")
 	}
 	scheme, token, _ := strings.Cut(values[0], " ")
 	token = strings.TrimSpace(token)
 	if len(values) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > maxToken {
-		return access.Actor{}, unauthenticated("bad-token", "the Authorization header does not hold one bearer token")
+		return access.Identity{}, unauthenticated("bad-token", "the Authorization header does not hold one bearer token")
 	}
 	if a.cfg.Source != nil {
 		return a.cfg.Authenticate.Authenticate(r.Context(), token, a.cfg.Source(r).String())
@@ -206,7 +251,9 @@ func clipText(s string) string {
 
 func writeProblem(w http.ResponseWriter, p *Problem) {
 	for name, values := range p.GetHeaders() {
-		w.Header()[name] = values
+		if w.Header().Get(name) == "" {
+			w.Header()[name] = values
+		}
 	}
 	w.Header().Set("Content-Type", typeProblem)
 	w.WriteHeader(p.Status)
@@ -218,9 +265,6 @@ func writeProblem(w http.ResponseWriter, p *Problem) {
 
 // who is the actor that route proved.
 func who(ctx context.Context) (access.Actor, error) {
-	by, ok := ctx.Value(actorKey{}).(access.Actor)
-	if !ok {
-		return by, errors.New("an operation was reached without authentication")
-	}
-	return by, nil
+	id, err := identity(ctx)
+	return id.Actor, err
 }

@@ -78,14 +78,14 @@ func missing(what string) error {
 	return refusal.New(refusal.NotFound, "no-such-"+what, "list them", "there is no such %s", what)
 }
 
-func (m *memory) Authenticate(_ context.Context, token, source string) (access.Actor, error) {
+func (m *memory) Authenticate(_ context.Context, token, source string) (access.Identity, error) {
 	switch token {
 	case goodToken:
-		return access.Actor{Kind: access.Client, ID: "test", Source: source}, nil
+		return access.Identity{Actor: access.Actor{Kind: access.Client, ID: "test", Source: source}, Rights: access.Root(), Proof: access.Proof{Program: true}}, nil
 	case "flood":
-		return access.Actor{}, refusal.New(refusal.TooMany, "too-many-tries", "wait", "too many wrong tokens")
+		return access.Identity{}, refusal.New(refusal.TooMany, "too-many-tries", "wait", "too many wrong tokens")
 	}
-	return access.Actor{}, refusal.New(refusal.Unauthenticated, "bad-token", "use a valid token", "the token is not valid")
+	return access.Identity{}, refusal.New(refusal.Unauthenticated, "bad-token", "use a valid token", "the token is not valid")
 }
 
 func (m *memory) CreateType(_ context.Context, by access.Actor, t device.Type) (device.Type, error) {

@@ -31,9 +31,9 @@ type entryIndex struct {
 
 func (a *api) auditOperations() {
 	const tag = "audit"
-	register(a, operation{id: "list-entries", method: http.MethodGet, path: "/audit/entries", tag: tag, summary: "List the audit log",
+	register(a, operation{id: "list-entries", allow: access.AuditRead, method: http.MethodGet, path: "/audit/entries", tag: tag, summary: "List the audit log",
 		description: "One page of the entries that all given filters select, newest first.", response: EntryList{[]Entry{exampleEntry}, 4711}}, a.listEntries)
-	register(a, operation{id: "show-entry", method: http.MethodGet, path: "/audit/entries/{index}", tag: tag, summary: "Show an audit entry",
+	register(a, operation{id: "show-entry", allow: access.AuditRead, method: http.MethodGet, path: "/audit/entries/{index}", tag: tag, summary: "Show an audit entry",
 		description: "The entry with this index.", response: exampleEntry},
 		func(ctx context.Context, _ access.Actor, in *entryIndex) (*body[Entry], error) {
 			entries, err := a.cfg.Audit.Entries(ctx, AuditFilter{Before: in.Index + 1, Limit: 1})
@@ -43,9 +43,9 @@ func (a *api) auditOperations() {
 			if len(entries) != 1 || entries[0].Index != in.Index {
 				return nil, refusal.New(refusal.NotFound, "no-such-entry", "look at the newest with `holdfast audit list`", "the audit log has no entry %d", in.Index)
 			}
-			return &body[Entry]{viewEntry(entries[0])}, nil
+			return &body[Entry]{a.entryView(ctx)(entries[0])}, nil
 		})
-	register(a, operation{id: "prove-entry", method: http.MethodGet, path: "/audit/entries/{index}/proof", tag: tag, summary: "Prove an audit entry",
+	register(a, operation{id: "prove-entry", also: access.PersonalRead, allow: access.AuditRead, method: http.MethodGet, path: "/audit/entries/{index}/proof", tag: tag, summary: "Prove an audit entry",
 		description: "The entry with its path to a signed checkpoint: `holdfast audit verify` checks it offline with the log's public key.",
 		response:    map[string]any{"index": 4711, "leaf": exampleEntry.Event, "path": []string{"NODE-HASH-IN-BASE64"}, "checkpoint": exampleCheckpoint}},
 		func(ctx context.Context, _ access.Actor, in *entryIndex) (*raw, error) {
@@ -57,7 +57,7 @@ func (a *api) auditOperations() {
 			return &raw{"application/json", b}, err
 		})
 	a.describeRaw("/audit/entries/{index}/proof", "application/json", nil)
-	register(a, operation{id: "show-checkpoint", method: http.MethodGet, path: "/audit/checkpoint", tag: tag, summary: "Show the audit checkpoint",
+	register(a, operation{id: "show-checkpoint", allow: access.AuditRead, method: http.MethodGet, path: "/audit/checkpoint", tag: tag, summary: "Show the audit checkpoint",
 		description: "The newest signed state of the log (C2SP tlog-checkpoint) and the public key that checks it. Keep checkpoints elsewhere: they reveal a log that was rolled back.",
 		response:    Checkpoint{exampleCheckpoint, "holdfast.example.com/log+KEY-ID+KEY-IN-BASE64"}},
 		func(ctx context.Context, _ access.Actor, _ *struct{}) (*body[Checkpoint], error) {
@@ -76,12 +76,25 @@ func (a *api) listEntries(ctx context.Context, _ access.Actor, in *entryList) (*
 	if more {
 		entries = entries[:in.Limit]
 	}
-	l := EntryList{Items: items(entries, viewEntry).Body.Items}
+	l := EntryList{Items: items(entries, a.entryView(ctx)).Body.Items}
 	// An entry with index 0 has none below it, so that 0 can mean: no more.
 	if more {
 		l.Next = entries[in.Limit-1].Index
 	}
 	return &body[EntryList]{l}, nil
+}
+
+// entryView shows entries as the caller may see them: where people were is
+// personal.
+func (a *api) entryView(ctx context.Context) func(AuditEntry) Entry {
+	personal := a.mayRead(ctx, access.PersonalRead)
+	return func(e AuditEntry) Entry {
+		v := viewEntry(e)
+		if v.Event.Actor.Kind == string(access.Human) && !personal {
+			v.Event.Actor.Source = ""
+		}
+		return v
+	}
 }
 
 type auditExport struct {
@@ -91,7 +104,7 @@ type auditExport struct {
 
 // logOperations are those whose answer is not built in memory.
 func (a *api) logOperations() {
-	register(a, operation{id: "export-audit", method: http.MethodGet, path: "/audit/export", tag: "audit", summary: "Export the audit log",
+	register(a, operation{id: "export-audit", also: access.PersonalRead, allow: access.AuditExport, method: http.MethodGet, path: "/audit/export", tag: "audit", summary: "Export the audit log",
 		description: "The whole log, as it is read. An answer that is cut off is not complete: its connection ends with an error.", response: exampleEntry.Event},
 		func(ctx context.Context, _ access.Actor, in *auditExport) (*huma.StreamResponse, error) {
 			return a.stream(in.exchange, "application/x-ndjson", "audit-"+in.Format, func(w *outflow) error {
@@ -105,6 +118,7 @@ func (a *api) logOperations() {
 	o := operation{id: "log-file", method: http.MethodGet, path: path, tag: "audit", summary: "Get a file of the log",
 		description: "The log as static files (C2SP tlog-tiles): path is `checkpoint`, or `tile/0/000` and the like, slashes included."}.huma()
 	o.Security = []map[string][]string{{"token": {}}}
+	o.Extensions = map[string]any{"x-holdfast-permission": access.AuditRead}
 	o.Parameters = []*huma.Param{{Name: "path", In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}, Example: "tile/0/000"}}
 	o.Responses = map[string]*huma.Response{}
 	for _, status := range o.Errors {
@@ -113,7 +127,9 @@ func (a *api) logOperations() {
 	o.Responses["200"] = &huma.Response{Description: "The file", Content: map[string]*huma.MediaType{
 		"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}, Example: exampleCheckpoint}}}
 	a.huma.OpenAPI().AddOperation(&o)
-	a.mux.HandleFunc("GET "+basePath+"audit/log/{path...}", a.logFile)
+	const pattern = "GET " + basePath + "audit/log/{path...}"
+	a.rules[pattern] = rule{id: "log-file", allow: access.AuditRead, also: access.PersonalRead}
+	a.mux.HandleFunc(pattern, a.logFile)
 }
 
 func (a *api) logFile(w http.ResponseWriter, r *http.Request) {
@@ -143,7 +159,7 @@ func (a *api) logFile(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *api) statusOperations() {
-	register(a, operation{id: "show-status", method: http.MethodGet, path: "/status", tag: "status", summary: "Show how the server is",
+	register(a, operation{id: "show-status", allow: access.StatusRead, method: http.MethodGet, path: "/status", tag: "status", summary: "Show how the server is",
 		description: "Version, endpoints, the number of devices by state, and what needs an operator.", response: exampleStatus},
 		func(ctx context.Context, _ access.Actor, _ *struct{}) (*body[Status], error) {
 			s, err := a.cfg.Status(ctx)

@@ -18,20 +18,20 @@ type rotationFinish struct {
 
 func (a *api) authorityOperations() {
 	const tag = "authority"
-	register(a, operation{id: "list-cas", method: http.MethodGet, path: "/cas", tag: tag, summary: "List certificate authorities",
+	register(a, operation{id: "list-cas", allow: access.CARead, method: http.MethodGet, path: "/cas", tag: tag, summary: "List certificate authorities",
 		description: "The root and all issuing CAs, retiring ones included.", response: list[CA]{[]CA{exampleCA}}},
 		func(ctx context.Context, _ access.Actor, _ *struct{}) (*body[list[CA]], error) {
 			cas, err := a.cfg.Authority.CAs(ctx)
 			return &body[list[CA]]{list[CA]{present(cas)}}, err
 		})
-	register(a, operation{id: "begin-rotation", method: http.MethodPost, path: "/cas/rotations", tag: tag, status: http.StatusCreated, summary: "Begin the rotation of the issuing CA",
+	register(a, operation{id: "begin-rotation", allow: access.CARotate, fresh: true, second: access.ChangeCA, method: http.MethodPost, path: "/cas/rotations", tag: tag, status: http.StatusCreated, summary: "Begin the rotation of the issuing CA",
 		description: "Makes a new issuing key and returns its certificate request. The root key signs it elsewhere, with `holdfast ca sign`; the present CA issues until then.",
 		request:     rotationInput{"P-256"}, response: rotation{exampleCSR}},
 		func(ctx context.Context, by access.Actor, in *rotationPost) (*body[rotation], error) {
 			csr, err := a.cfg.Authority.BeginRotation(ctx, by, in.Body.Algorithm)
 			return &body[rotation]{rotation{csr}}, err
 		})
-	register(a, operation{id: "finish-rotation", method: http.MethodPost, path: "/cas/rotations/certificate", tag: tag, status: http.StatusCreated, maxBody: maxPEM, summary: "Finish the rotation of the issuing CA",
+	register(a, operation{id: "finish-rotation", allow: access.CARotate, fresh: true, second: access.ChangeCA, method: http.MethodPost, path: "/cas/rotations/certificate", tag: tag, status: http.StatusCreated, maxBody: maxPEM, summary: "Finish the rotation of the issuing CA",
 		description: "The body is the certificate as PEM that the root key signed. From then on it issues; the old CA keeps answering for what it issued.",
 		request:     examplePEM, response: exampleCA},
 		func(ctx context.Context, by access.Actor, in *rotationFinish) (*body[CA], error) {

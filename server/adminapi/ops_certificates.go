@@ -33,23 +33,23 @@ type certificateRevoke struct {
 
 func (a *api) certificateOperations() {
 	const tag = "certificates"
-	register(a, operation{id: "list-certificates", method: http.MethodGet, path: "/certificates", tag: tag, summary: "List certificates",
+	register(a, operation{id: "list-certificates", allow: access.CertificateRead, filters: true, method: http.MethodGet, path: "/certificates", tag: tag, summary: "List certificates",
 		description: "One page of the certificates that all given filters select, newest first, without their PEM.",
 		response:    CertificateList{[]Certificate{exampleCertificate}, exampleCertificate.Serial}}, a.listCertificates)
-	register(a, operation{id: "show-certificate", method: http.MethodGet, path: "/certificates/{serial}", tag: tag, summary: "Show a certificate",
+	register(a, operation{id: "show-certificate", allow: access.CertificateRead, method: http.MethodGet, path: "/certificates/{serial}", tag: tag, summary: "Show a certificate",
 		description: "One certificate with its PEM.", response: exampleCertificate},
 		func(ctx context.Context, _ access.Actor, in *certificateName) (*body[Certificate], error) {
 			c, err := a.cfg.Certificates.Certificate(ctx, in.Serial)
 			return &body[Certificate]{c}, err
 		})
-	register(a, operation{id: "revoke-certificate", method: http.MethodPost, path: "/certificates/{serial}/revoke", tag: tag, summary: "Revoke a certificate",
+	register(a, operation{id: "revoke-certificate", allow: access.CertificateRevoke, fresh: true, method: http.MethodPost, path: "/certificates/{serial}/revoke", tag: tag, summary: "Revoke a certificate",
 		description: "For good. The reason is a name of RFC 5280 section 5.3.1: keyCompromise, affiliationChanged, superseded, cessationOfOperation, privilegeWithdrawn or unspecified.",
 		request:     reasoned{"keyCompromise"}, response: exampleCertificate},
 		func(ctx context.Context, by access.Actor, in *certificateRevoke) (*body[Certificate], error) {
 			c, err := a.cfg.Certificates.RevokeCertificate(ctx, by, in.Serial, in.Body.Reason)
 			return &body[Certificate]{c}, err
 		})
-	register(a, operation{id: "issue-certificate", method: http.MethodPost, path: "/certificates", tag: tag, status: http.StatusCreated, summary: "Issue an app or server certificate",
+	register(a, operation{id: "issue-certificate", allow: access.CertificateIssue, fresh: true, method: http.MethodPost, path: "/certificates", tag: tag, status: http.StatusCreated, summary: "Issue an app or server certificate",
 		description: "For a certificate request (PKCS #10) that its key has signed. Devices and gateways enrol by EST instead.",
 		request:     CertificateInput{Profile: "server", ID: "historian", CSR: exampleCSR, DNSNames: []string{"historian.example.com"}, Validity: Duration(720 * time.Hour)},
 		response:    IssuedCertificate{exampleCertificate, []string{examplePEM}}},
@@ -72,5 +72,6 @@ func (a *api) listCertificates(ctx context.Context, _ access.Actor, in *certific
 		l.Items = certificates[:in.Limit]
 		l.Next = l.Items[in.Limit-1].Serial
 	}
-	return &body[CertificateList]{l}, nil
+	l.Items, err = principalsInScope(ctx, a, access.CertificateRead, l.Items, func(c Certificate) (string, string) { return c.Profile, c.Principal })
+	return &body[CertificateList]{l}, err
 }

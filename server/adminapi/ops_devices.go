@@ -87,9 +87,9 @@ func (in DeviceInput) noun(id device.ID) device.Device {
 func (a *api) deviceOperations() {
 	const tag = "devices"
 	a.maintenanceOperation()
-	register(a, operation{id: "list-devices", method: http.MethodGet, path: "/devices", tag: tag, summary: "List devices",
+	register(a, operation{id: "list-devices", allow: access.DeviceRead, filters: true, method: http.MethodGet, path: "/devices", tag: tag, summary: "List devices",
 		description: "One page of the devices that all given filters select, by id.", response: DeviceList{Items: []device.Device{exampleDevice}, Next: exampleDevice.ID}}, a.listDevices)
-	register(a, operation{id: "create-device", method: http.MethodPost, path: "/devices", tag: tag, status: http.StatusCreated, summary: "Register a device",
+	register(a, operation{id: "create-device", allow: access.DeviceWrite, method: http.MethodPost, path: "/devices", tag: tag, status: http.StatusCreated, summary: "Register a device",
 		description: "Its state is registered until it enrols.", request: deviceCreate{ID: exampleDevice.ID, DeviceInput: exampleDeviceInput}, response: exampleDevice},
 		func(ctx context.Context, by access.Actor, in *devicePost) (*body[device.Device], error) {
 			d := in.Body.DeviceInput.noun(in.Body.ID)
@@ -99,13 +99,13 @@ func (a *api) deviceOperations() {
 			d, err := a.cfg.Devices.CreateDevice(ctx, by, d)
 			return &body[device.Device]{d}, err
 		})
-	register(a, operation{id: "show-device", method: http.MethodGet, path: "/devices/{id}", tag: tag, summary: "Show a device",
+	register(a, operation{id: "show-device", allow: access.DeviceRead, method: http.MethodGet, path: "/devices/{id}", tag: tag, summary: "Show a device",
 		description: "One device.", response: exampleDevice},
 		func(ctx context.Context, _ access.Actor, in *deviceName) (*body[device.Device], error) {
 			d, err := a.cfg.Devices.Device(ctx, in.ID)
 			return &body[device.Device]{d}, err
 		})
-	register(a, operation{id: "update-device", method: http.MethodPut, path: "/devices/{id}", tag: tag, summary: "Update a device",
+	register(a, operation{id: "update-device", allow: access.DeviceWrite, method: http.MethodPut, path: "/devices/{id}", tag: tag, summary: "Update a device",
 		description: "Writes every field: one left out is emptied. The state changes by the operations below only.",
 		request:     deviceUpdate{Version: 4, DeviceInput: exampleDeviceInput}, response: exampleDevice},
 		func(ctx context.Context, by access.Actor, in *devicePut) (*body[device.Device], error) {
@@ -119,14 +119,17 @@ func (a *api) deviceOperations() {
 		})
 	for _, m := range []struct {
 		move                 device.Move
+		allow                access.Permission
+		fresh                bool
+		second               access.Action
 		summary, description string
 	}{
-		{device.Quarantine, "Quarantine a device", "Puts its certificates on hold and refuses enrolment, within a second on every listener. Reversible."},
-		{device.Release, "Release a device from quarantine", "Takes the hold off its certificates."},
-		{device.Revoke, "Revoke all certificates of a device", "For good: the device must enrol anew. Sessions end within a second on every listener."},
-		{device.Retire, "Retire a device", "Revokes its certificates and ends its life; its id is never used again."},
+		{device.Quarantine, access.DeviceQuarantine, false, "", "Quarantine a device", "Puts its certificates on hold and refuses enrolment, within a second on every listener. Reversible."},
+		{device.Release, access.DeviceQuarantine, false, "", "Release a device from quarantine", "Takes the hold off its certificates."},
+		{device.Revoke, access.DeviceRevoke, true, "", "Revoke all certificates of a device", "For good: the device must enrol anew. Sessions end within a second on every listener."},
+		{device.Retire, access.DeviceRetire, true, access.RetireDevice, "Retire a device", "Revokes its certificates and ends its life; its id is never used again."},
 	} {
-		register(a, operation{id: string(m.move) + "-device", method: http.MethodPost, path: "/devices/{id}/" + string(m.move), tag: tag, summary: m.summary,
+		register(a, operation{id: string(m.move) + "-device", allow: m.allow, fresh: m.fresh, second: m.second, method: http.MethodPost, path: "/devices/{id}/" + string(m.move), tag: tag, summary: m.summary,
 			description: m.description, request: reasoned{"reported stolen, ticket 4711"}, response: exampleDevice},
 			func(ctx context.Context, by access.Actor, in *deviceMove) (*body[device.Device], error) {
 				d, err := a.cfg.Devices.ChangeDevice(ctx, by, in.ID, m.move, in.Body.Reason)
@@ -138,7 +141,7 @@ func (a *api) deviceOperations() {
 func (a *api) maintenanceOperation() {
 	during := exampleDevice
 	during.Maintenance = true
-	register(a, operation{id: "maintain-device", method: http.MethodPost, path: "/devices/{id}/maintenance", tag: "devices", summary: "Begin or end the maintenance of a device",
+	register(a, operation{id: "maintain-device", allow: access.DeviceMaintain, method: http.MethodPost, path: "/devices/{id}/maintenance", tag: "devices", summary: "Begin or end the maintenance of a device",
 		description: "While somebody works on a device no command that stops for maintenance reaches it. It keeps its certificates and goes on reporting.",
 		request:     maintenance{true, "seal replaced, ticket 4713"}, response: during},
 		func(ctx context.Context, by access.Actor, in *deviceMaintenance) (*body[device.Device], error) {
@@ -152,8 +155,11 @@ func (a *api) listDevices(ctx context.Context, _ access.Actor, in *deviceList) (
 	if err != nil {
 		return nil, err
 	}
-	devices, next, err := a.cfg.Devices.Devices(ctx, f, device.Page{After: in.After, Limit: in.Limit})
+	devices, next, err := a.cfg.Devices.Devices(ctx, a.narrow(ctx, access.DeviceRead, f), device.Page{After: in.After, Limit: in.Limit})
 	if err != nil {
+		return nil, err
+	}
+	if devices, err = inScope(ctx, a, access.DeviceRead, devices, deviceObject); err != nil {
 		return nil, err
 	}
 	return &body[DeviceList]{DeviceList{Items: present(devices), Next: next}}, nil

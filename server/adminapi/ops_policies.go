@@ -47,7 +47,7 @@ type policyList struct {
 
 func (a *api) policyOperations() {
 	const tag = "policy"
-	register(a, operation{id: "plan-policy", method: http.MethodPost, path: "/policy/plan", tag: tag, maxBody: maxPolicy, summary: "Plan a policy",
+	register(a, operation{id: "plan-policy", allow: access.PolicyRead, method: http.MethodPost, path: "/policy/plan", tag: tag, maxBody: maxPolicy, summary: "Plan a policy",
 		description: "What applying these manifests would do: problems by file, line and column, changes to each document, failed tests, and which connected sessions lose something. Changes nothing.",
 		request:     planInput{[]PolicyFile{examplePolicyFile}}, response: examplePlan},
 		func(ctx context.Context, _ access.Actor, in *policyFiles) (*body[PolicyPlan], error) {
@@ -56,12 +56,15 @@ func (a *api) policyOperations() {
 			for i := range p.Changes {
 				p.Changes[i].Details = present(p.Changes[i].Details)
 			}
+			if p.Effects, err = visibleEffects(ctx, a, p.Effects, err); err != nil {
+				return nil, err
+			}
 			for i := range p.Effects {
 				p.Effects[i].Lost, p.Effects[i].By = present(p.Effects[i].Lost), present(p.Effects[i].By)
 			}
 			return &body[PolicyPlan]{p}, err
 		})
-	register(a, operation{id: "apply-policy", method: http.MethodPost, path: "/policy/apply", tag: tag, maxBody: maxPolicy, status: http.StatusCreated, summary: "Apply a policy",
+	register(a, operation{id: "apply-policy", allow: access.PolicyApply, fresh: true, second: access.ApplyPolicy, method: http.MethodPost, path: "/policy/apply", tag: tag, maxBody: maxPolicy, status: http.StatusCreated, summary: "Apply a policy",
 		description: "Makes these manifests the active policy, on every node and for every session within a second. They are the whole policy: what they do not hold is gone. " +
 			"Refused with problems, with failed tests, or when the active version is not the one named.",
 		request: PolicyApply{[]PolicyFile{examplePolicyFile}, "pumps report their pressure", 2}, response: examplePolicyVersion},
@@ -69,20 +72,20 @@ func (a *api) policyOperations() {
 			v, err := a.cfg.Policies.ApplyPolicy(ctx, by, in.Body)
 			return &body[PolicyVersion]{v}, err
 		})
-	register(a, operation{id: "show-policy", method: http.MethodGet, path: "/policy", tag: tag, summary: "Show the active policy",
+	register(a, operation{id: "show-policy", allow: access.PolicyRead, method: http.MethodGet, path: "/policy", tag: tag, summary: "Show the active policy",
 		description: "Version, who applied it and when, and its files. Version 0 has none: nothing was applied yet, and nothing is allowed.",
 		response:    PolicyDetails{examplePolicyVersion, true, []PolicyFile{examplePolicyFile}}},
 		func(ctx context.Context, _ access.Actor, _ *struct{}) (*body[PolicyDetails], error) {
 			return a.policy(ctx, 0)
 		})
-	register(a, operation{id: "list-policy-versions", method: http.MethodGet, path: "/policy/versions", tag: tag, summary: "List the versions of the policy",
+	register(a, operation{id: "list-policy-versions", allow: access.PolicyRead, method: http.MethodGet, path: "/policy/versions", tag: tag, summary: "List the versions of the policy",
 		description: "One page of all that was ever applied, newest first, without the files.", response: PolicyVersionList{[]PolicyVersion{examplePolicyVersion}, 3}}, a.listPolicyVersions)
-	register(a, operation{id: "show-policy-version", method: http.MethodGet, path: "/policy/versions/{version}", tag: tag, summary: "Show a version of the policy",
+	register(a, operation{id: "show-policy-version", allow: access.PolicyRead, method: http.MethodGet, path: "/policy/versions/{version}", tag: tag, summary: "Show a version of the policy",
 		description: "One version with its files. Apply them to go back to it.", response: PolicyDetails{examplePolicyVersion, false, []PolicyFile{examplePolicyFile}}},
 		func(ctx context.Context, _ access.Actor, in *policyNumber) (*body[PolicyDetails], error) {
 			return a.policy(ctx, in.Version)
 		})
-	register(a, operation{id: "test-policy", method: http.MethodPost, path: "/policy/test", tag: tag, maxBody: maxPolicy, summary: "Run the tests of a policy",
+	register(a, operation{id: "test-policy", allow: access.PolicyRead, method: http.MethodPost, path: "/policy/test", tag: tag, maxBody: maxPolicy, summary: "Run the tests of a policy",
 		description: "Runs the PolicyTest documents in these files, or in the active policy.", request: filesOnly{[]PolicyFile{examplePolicyFile}},
 		response: PolicyTestReport{[]PolicyProblem{}, []PolicyTestResult{exampleTestResult}}},
 		func(ctx context.Context, _ access.Actor, in *policyTest) (*body[PolicyTestReport], error) {
@@ -90,7 +93,7 @@ func (a *api) policyOperations() {
 			r.Problems, r.Results = present(r.Problems), present(r.Results)
 			return &body[PolicyTestReport]{r}, err
 		})
-	register(a, operation{id: "explain-policy", method: http.MethodPost, path: "/policy/explain", tag: tag, maxBody: 1 << 20, summary: "Explain a decision",
+	register(a, operation{id: "explain-policy", allow: access.PolicyRead, method: http.MethodPost, path: "/policy/explain", tag: tag, maxBody: 1 << 20, summary: "Explain a decision",
 		description: "Whether a device, gateway or app may connect, publish, subscribe or receive one thing under the active policy, which rule decides, and every rule that was looked at. Nothing is sent and no rate is charged.",
 		request:     ExplainQuery{As: "device:pump-1", Publish: &PolicyMessage{Topic: "water/north/pump-1/telemetry", Payload: `{"bar":3.1}`, QoS: 1}}, response: exampleExplanation}, a.explainPolicy)
 }
@@ -132,6 +135,9 @@ func (a *api) explainPolicy(ctx context.Context, _ access.Actor, in *policyExpla
 		if m != nil && m.Payload != "" && len(m.PayloadBase64) > 0 {
 			return nil, refusal.New(refusal.Invalid, "bad-question", "give one of payload and payload_base64", "the payload is given twice")
 		}
+	}
+	if err := a.mayAskAbout(ctx, q.As); err != nil {
+		return nil, err
 	}
 	e, err := a.cfg.Policies.ExplainPolicy(ctx, q)
 	e.Steps = present(e.Steps)

@@ -39,26 +39,29 @@ func viewSession(s Session) Session {
 
 func (a *api) sessionOperations() {
 	const tag = "sessions"
-	register(a, operation{id: "list-sessions", method: http.MethodGet, path: "/sessions", tag: tag, summary: "List MQTT sessions",
+	register(a, operation{id: "list-sessions", allow: access.SessionRead, filters: true, method: http.MethodGet, path: "/sessions", tag: tag, summary: "List MQTT sessions",
 		description: "One page of the sessions connected to any server that all given filters select, by client id. A session that waits for its client is shown by its id.",
 		response:    SessionList{[]Session{exampleSession}, exampleSession.ClientID}},
 		func(ctx context.Context, _ access.Actor, in *sessionQuery) (*body[SessionList], error) {
 			sessions, next, err := a.cfg.Sessions.ListSessions(ctx, SessionFilter{Kind: in.Kind, Type: in.Type, Zone: in.Zone,
 				Prefix: in.Prefix, Node: in.Node, After: in.After, Limit: in.Limit})
+			if err == nil {
+				sessions, err = principalsInScope(ctx, a, access.SessionRead, sessions, func(s Session) (string, string) { return s.Kind, s.ID })
+			}
 			return &body[SessionList]{SessionList{items(sessions, viewSession).Body.Items, next}}, err
 		})
-	register(a, operation{id: "show-session", method: http.MethodGet, path: "/sessions/{client}", tag: tag, summary: "Show an MQTT session",
+	register(a, operation{id: "show-session", allow: access.SessionRead, method: http.MethodGet, path: "/sessions/{client}", tag: tag, summary: "Show an MQTT session",
 		description: "One session with its subscriptions, counters and the last refusals.", response: exampleSession},
 		func(ctx context.Context, _ access.Actor, in *sessionName) (*body[Session], error) {
 			s, err := a.cfg.Sessions.Session(ctx, in.ClientID)
 			return &body[Session]{viewSession(s)}, err
 		})
-	register(a, operation{id: "close-session", method: http.MethodPost, path: "/sessions/{client}/close", tag: tag, status: http.StatusNoContent, summary: "Close an MQTT session",
+	register(a, operation{id: "close-session", allow: access.SessionClose, method: http.MethodPost, path: "/sessions/{client}/close", tag: tag, status: http.StatusNoContent, summary: "Close an MQTT session",
 		description: "Disconnects the client and forgets what waits for it. It may connect again: quarantine the device to keep it out.", request: reasoned{"stuck in a loop, ticket 4712"}},
 		func(ctx context.Context, by access.Actor, in *sessionClose) (*none, error) {
 			return nil, a.cfg.Sessions.CloseSession(ctx, by, in.ClientID, in.Body.Reason)
 		})
-	register(a, operation{id: "tap", method: http.MethodGet, path: "/tap", tag: tag, summary: "Watch messages as they pass",
+	register(a, operation{id: "tap", allow: access.MessageTap, filters: true, method: http.MethodGet, path: "/tap", tag: tag, summary: "Watch messages as they pass",
 		description: "JSON lines without an end: first `{\"tapping\":FILTER}`, then a line for each message, as the audience sees it, " +
 			"`{\"dropped\":N}` where the reader was too slow for N messages, and an empty line now and then. Who watched what, when and how much is in the audit log.",
 		response: exampleTapped}, a.tap)
@@ -91,8 +94,12 @@ func (a *api) tap(ctx context.Context, by access.Actor, in *tapQuery) (*huma.Str
 		ctx, stop := context.WithCancel(ctx)
 		defer stop()
 		steps, ended := make(chan Tapped), make(chan error, 1)
+		mayShow := a.tapScope(ctx, access.MessageTap)
 		go func() {
 			ended <- a.cfg.Tap.Tap(ctx, by, in.Filter, in.Audience, func(t Tapped) error {
+				if t.Message != nil && !mayShow(t.Message.From) {
+					return nil
+				}
 				select {
 				case steps <- t:
 					return nil

@@ -57,7 +57,7 @@ func (in TypeInput) noun(name device.TypeName) device.Type {
 
 func (a *api) typeOperations() {
 	const tag = "types"
-	register(a, operation{id: "list-types", method: http.MethodGet, path: "/types", tag: tag, summary: "List device types",
+	register(a, operation{id: "list-types", allow: access.TypeRead, method: http.MethodGet, path: "/types", tag: tag, summary: "List device types",
 		description: "All device types, by name.", response: list[Type]{[]Type{exampleType}}},
 		func(ctx context.Context, _ access.Actor, _ *struct{}) (*body[list[Type]], error) {
 			types, err := a.cfg.Types.Types(ctx)
@@ -66,10 +66,10 @@ func (a *api) typeOperations() {
 			}
 			return items(types, viewType), nil
 		})
-	register(a, operation{id: "create-type", method: http.MethodPost, path: "/types", tag: tag, status: http.StatusCreated, summary: "Create a device type",
+	register(a, operation{id: "create-type", allow: access.TypeWrite, method: http.MethodPost, path: "/types", tag: tag, status: http.StatusCreated, summary: "Create a device type",
 		description: "Fields left out take their defaults. A new type starts at the stage prototype or develop.",
 		request:     typeCreate{Name: "sensor", TypeInput: exampleTypeInput}, response: exampleType}, a.createType)
-	register(a, operation{id: "show-type", method: http.MethodGet, path: "/types/{name}", tag: tag, summary: "Show a device type",
+	register(a, operation{id: "show-type", allow: access.TypeRead, method: http.MethodGet, path: "/types/{name}", tag: tag, summary: "Show a device type",
 		description: "The type with all its sign-offs, oldest first.", response: TypeDetails{exampleType, []device.SignOff{exampleSignOff}}},
 		func(ctx context.Context, _ access.Actor, in *typeName) (*body[TypeDetails], error) {
 			t, offs, err := a.cfg.Types.Type(ctx, in.Name)
@@ -78,17 +78,17 @@ func (a *api) typeOperations() {
 			}
 			return &body[TypeDetails]{TypeDetails{viewType(t), present(offs)}}, nil
 		})
-	register(a, operation{id: "update-type", method: http.MethodPut, path: "/types/{name}", tag: tag, summary: "Update a device type",
+	register(a, operation{id: "update-type", allow: access.TypeWrite, method: http.MethodPut, path: "/types/{name}", tag: tag, summary: "Update a device type",
 		description: "Writes every field: one left out takes its default. Certificates that are out already do not change.",
 		request:     typeUpdate{Version: 3, TypeInput: exampleTypeInput}, response: exampleType}, a.updateType)
-	register(a, operation{id: "move-type", method: http.MethodPost, path: "/types/{name}/stage", tag: tag, summary: "Move a type to another product stage",
+	register(a, operation{id: "move-type", allow: access.TypeApprove, second: access.Decommission, method: http.MethodPost, path: "/types/{name}/stage", tag: tag, summary: "Move a type to another product stage",
 		description: "Forward one stage at a time; deploy and operate need a security sign-off for that stage.",
 		request:     stageMove{Stage: device.Deploy, Reason: "release 1.0"}, response: exampleType},
 		func(ctx context.Context, by access.Actor, in *typeStage) (*body[Type], error) {
 			t, err := a.cfg.Types.MoveType(ctx, by, in.Name, in.Body.Stage, in.Body.Reason)
 			return &body[Type]{viewType(t)}, err
 		})
-	register(a, operation{id: "sign-off-type", method: http.MethodPost, path: "/types/{name}/sign-offs", tag: tag, status: http.StatusCreated, summary: "Record a security sign-off",
+	register(a, operation{id: "sign-off-type", allow: access.TypeApprove, fresh: true, method: http.MethodPost, path: "/types/{name}/sign-offs", tag: tag, status: http.StatusCreated, summary: "Record a security sign-off",
 		description: "Says who reviewed what before a type enters the stage deploy or operate.",
 		request:     signOffInput{Stage: device.Deploy, Statement: "Penetration test passed, no open findings", Evidence: "https://example.com/reports/17"}, response: exampleSignOff},
 		func(ctx context.Context, by access.Actor, in *typeSignOff) (*body[device.SignOff], error) {
@@ -136,20 +136,20 @@ type anchorName struct {
 
 func (a *api) anchorOperations() {
 	const tag = "types"
-	register(a, operation{id: "list-anchors", method: http.MethodGet, path: "/types/{name}/anchors", tag: tag, summary: "List manufacturer anchors",
+	register(a, operation{id: "list-anchors", allow: access.TypeRead, method: http.MethodGet, path: "/types/{name}/anchors", tag: tag, summary: "List manufacturer anchors",
 		description: "The manufacturer CA certificates that IDevIDs of this type chain to.", response: list[Anchor]{[]Anchor{exampleAnchor}}},
 		func(ctx context.Context, _ access.Actor, in *typeName) (*body[list[Anchor]], error) {
 			anchors, err := a.cfg.Enrolment.Anchors(ctx, in.Name)
 			return &body[list[Anchor]]{list[Anchor]{present(anchors)}}, err
 		})
-	register(a, operation{id: "add-anchors", method: http.MethodPost, path: "/types/{name}/anchors", tag: tag, status: http.StatusCreated, maxBody: maxPEM, summary: "Add manufacturer anchors",
+	register(a, operation{id: "add-anchors", allow: access.EnrolmentTrust, fresh: true, second: access.ChangeCA, method: http.MethodPost, path: "/types/{name}/anchors", tag: tag, status: http.StatusCreated, maxBody: maxPEM, summary: "Add manufacturer anchors",
 		description: "The body is one or more CA certificates as PEM, at most 256 KiB. Either all are added or none.",
 		request:     examplePEM, response: list[Anchor]{[]Anchor{exampleAnchor}}},
 		func(ctx context.Context, by access.Actor, in *anchorsPost) (*body[list[Anchor]], error) {
 			anchors, err := a.cfg.Enrolment.AddAnchor(ctx, by, in.Name, in.RawBody)
 			return &body[list[Anchor]]{list[Anchor]{present(anchors)}}, err
 		})
-	register(a, operation{id: "remove-anchor", method: http.MethodDelete, path: "/types/{name}/anchors/{id}", tag: tag, summary: "Remove a manufacturer anchor",
+	register(a, operation{id: "remove-anchor", allow: access.EnrolmentTrust, fresh: true, method: http.MethodDelete, path: "/types/{name}/anchors/{id}", tag: tag, summary: "Remove a manufacturer anchor",
 		description: "Devices that enrolled through it keep their certificates.", status: http.StatusNoContent},
 		func(ctx context.Context, by access.Actor, in *anchorName) (*none, error) {
 			return nil, a.cfg.Enrolment.RemoveAnchor(ctx, by, in.Name, in.ID)

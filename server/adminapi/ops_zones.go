@@ -39,13 +39,13 @@ func (in ZoneInput) noun(name device.ZoneName) device.Zone {
 func (a *api) zoneOperations() {
 	const tag = "zones"
 	input := ZoneInput{Description: "Assembly line 1", Production: true, SecurityLevel: 2}
-	register(a, operation{id: "list-zones", method: http.MethodGet, path: "/zones", tag: tag, summary: "List zones",
+	register(a, operation{id: "list-zones", allow: access.ZoneRead, method: http.MethodGet, path: "/zones", tag: tag, summary: "List zones",
 		description: "All zones, by name.", response: list[device.Zone]{[]device.Zone{exampleZone}}},
 		func(ctx context.Context, _ access.Actor, _ *struct{}) (*body[list[device.Zone]], error) {
 			zones, err := a.cfg.Zones.Zones(ctx)
 			return &body[list[device.Zone]]{list[device.Zone]{present(zones)}}, err
 		})
-	register(a, operation{id: "create-zone", method: http.MethodPost, path: "/zones", tag: tag, status: http.StatusCreated, summary: "Create a zone",
+	register(a, operation{id: "create-zone", allow: access.ZoneWrite, method: http.MethodPost, path: "/zones", tag: tag, status: http.StatusCreated, summary: "Create a zone",
 		description: "A production zone refuses devices of types before the stage deploy.", request: zoneCreate{"plant-1", input}, response: exampleZone},
 		func(ctx context.Context, by access.Actor, in *zonePost) (*body[device.Zone], error) {
 			z := in.Body.ZoneInput.noun(in.Body.Name)
@@ -55,13 +55,13 @@ func (a *api) zoneOperations() {
 			z, err := a.cfg.Zones.CreateZone(ctx, by, z)
 			return &body[device.Zone]{z}, err
 		})
-	register(a, operation{id: "show-zone", method: http.MethodGet, path: "/zones/{name}", tag: tag, summary: "Show a zone",
+	register(a, operation{id: "show-zone", allow: access.ZoneRead, method: http.MethodGet, path: "/zones/{name}", tag: tag, summary: "Show a zone",
 		description: "One zone.", response: exampleZone},
 		func(ctx context.Context, _ access.Actor, in *zoneName) (*body[device.Zone], error) {
 			z, err := a.cfg.Zones.Zone(ctx, in.Name)
 			return &body[device.Zone]{z}, err
 		})
-	register(a, operation{id: "update-zone", method: http.MethodPut, path: "/zones/{name}", tag: tag, summary: "Update a zone",
+	register(a, operation{id: "update-zone", allow: access.ZoneWrite, method: http.MethodPut, path: "/zones/{name}", tag: tag, summary: "Update a zone",
 		description: "Writes every field: one left out is emptied.", request: zoneUpdate{1, input}, response: exampleZone},
 		func(ctx context.Context, by access.Actor, in *zonePut) (*body[device.Zone], error) {
 			z := in.Body.ZoneInput.noun(in.Name)

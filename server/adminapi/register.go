@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/http"
 	"reflect"
@@ -30,6 +31,12 @@ type operation struct {
 	status                int // 200 when 0
 	maxBody               int64
 	request, response     any // examples
+
+	allow   access.Permission // what the caller has to hold
+	filters bool              // shows or touches only what is in the caller's scopes, by itself
+	fresh   bool              // a person needs a fresh factor (step-up)
+	second  access.Action     // a second person may have to approve it
+	also    access.Permission // is asked for too; empty: none
 }
 
 // body is an answer in JSON.
@@ -48,10 +55,23 @@ type none struct{}
 func register[I, O any](a *api, op operation, do func(ctx context.Context, by access.Actor, in *I) (*O, error)) {
 	o := op.huma()
 	o.Security = []map[string][]string{{"token": {}}}
+	a.setRule(op, any(new(I)), o.MaxBodyBytes)
+	a.summaries[op.id] = op.summary
+	rule := a.rules[op.method+" "+basePath+strings.TrimPrefix(op.path, "/")]
+	o.Extensions = map[string]any{"x-holdfast-permission": op.allow}
+	if op.fresh {
+		o.Extensions["x-holdfast-step-up"] = true
+	}
+	if op.second != "" {
+		o.Extensions["x-holdfast-second-person"] = op.second
+	}
 	huma.Register(a.huma, o, func(ctx context.Context, in *I) (*O, error) {
 		by, err := who(ctx)
 		if err != nil {
 			return nil, a.problem(ctx, err)
+		}
+		if err := a.check(ctx, rule, in); err != nil {
+			return nil, a.refused(ctx, err)
 		}
 		out, err := do(ctx, by, in)
 		if err != nil {
@@ -60,6 +80,26 @@ func register[I, O any](a *api, op operation, do func(ctx context.Context, by ac
 		return out, nil
 	})
 	a.finish(op, o.Metadata)
+	if op.second != "" {
+		a.describePending(op)
+	}
+}
+
+// refused is the problem for an error of a check, or the answer that a second
+// person is asked.
+func (a *api) refused(ctx context.Context, err error) error {
+	if p := (*Pending)(nil); errors.As(err, &p) {
+		return p
+	}
+	return a.problem(ctx, err)
+}
+
+// describePending adds the answer 202 to an operation that may need a second
+// person.
+func (a *api) describePending(op operation) {
+	schema := a.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Pending](), true, "Pending")
+	a.described(op.method, op.path).Responses["202"] = &huma.Response{Description: "A second person has to approve it first",
+		Content: map[string]*huma.MediaType{"application/json": {Schema: schema, Example: examplePending}}}
 }
 
 // registerPublic adds an operation that anybody may call; public lets it through.

@@ -35,6 +35,8 @@ type Config struct {
 	Apps         Apps
 	Sessions     Sessions
 	Tap          Tap
+	Roles        Roles
+	Clients      Clients
 	Status       func(ctx context.Context) (Status, error)
 	// Source tells where a request came from; nil takes the address of the
 	// connection. It must not believe a header that clients may set.
@@ -43,6 +45,16 @@ type Config struct {
 	// the caller was given.
 	OnError func(requestID string, err error)
 	Version string
+	// Now is the clock; nil is the system's.
+	Now func() time.Time
+	// StepUp is how long a person's factor counts as fresh.
+	StepUp time.Duration
+	// Used is told of each permission that was used; nil: nobody is.
+	Used func(access.Identity, access.Permission)
+	// Limit takes one request from the allowance of who calls; nil: there is none.
+	Limit func(access.Identity) Allowance
+	// Approvals asks second people; nil: none is ever needed.
+	Approvals Approvals
 }
 
 // Authenticator proves who calls. token is the bearer token as presented,
@@ -50,7 +62,7 @@ type Config struct {
 // Unauthenticated when the token is not valid, or TooMany when the source has
 // tried too often. Safe for concurrent use.
 type Authenticator interface {
-	Authenticate(ctx context.Context, token, source string) (access.Actor, error)
+	Authenticate(ctx context.Context, token, source string) (access.Identity, error)
 }
 
 // Types manages device types. Errors are refusals (see package refusal) or

@@ -71,6 +71,8 @@ type Config struct {
 	Enrolment Enrolment
 	// MQTT [mqtt] bounds MQTT clients and says what is kept for them.
 	MQTT MQTT
+	// Access [access] bounds how people and programs use the console and the API.
+	Access Access
 	// TrustedProxies [trusted_proxies] are networks (CIDR) whose X-Forwarded-For
 	// header is believed for the source address in rate limits and audit. At most
 	// 64. Default: none, the header is ignored.
@@ -214,6 +216,7 @@ func Default() Config {
 		OCSP:      OCSP{Lifetime: 12 * time.Hour},
 		Enrolment: Enrolment{Rate: 10, Burst: 50, MaxCertificates: 8},
 		MQTT:      defaultMQTT(),
+		Access:    defaultAccess(),
 		Log:       Log{Level: slog.LevelInfo, Format: "text"},
 	}
 }

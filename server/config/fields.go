@@ -94,7 +94,7 @@ func fieldsOf(c *Config) []field {
 		numberField("enrolment.rate", "enrolment requests per second from one source", float, &c.Enrolment.Rate, 0.01, 100_000, parseFloat),
 		numberField("enrolment.burst", "enrolment requests at once from one source", integer, &c.Enrolment.Burst, 1, 100_000, strconv.Atoi),
 		numberField("enrolment.max_certificates", "live certificates of one device", integer, &c.Enrolment.MaxCertificates, 1, 1000, strconv.Atoi),
-	}, mqttFields(&c.MQTT), []field{
+	}, mqttFields(&c.MQTT), accessFields(&c.Access), []field{
 		prefixesField("trusted_proxies", "networks whose X-Forwarded-For is believed", &c.TrustedProxies),
 		witnessesField("audit.witnesses", "witnesses that cosign checkpoints, as [{url: …, key: …}]", &c.Audit.Witnesses),
 		numberField("audit.quorum", "witnesses that must have cosigned a checkpoint", integer, &c.Audit.Quorum, 0, maxWitnesses, strconv.Atoi),

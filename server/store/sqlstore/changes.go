@@ -21,6 +21,7 @@ const (
 	ChangeDevices       ChangeKind = "devices"        // many devices were created; no subject
 	ChangePolicy        ChangeKind = "policy"         // subject: the version that is active now
 	ChangeAppToken      ChangeKind = "app-token"      // subject: the id of a token that was revoked
+	ChangeAccess        ChangeKind = "access"         // subject: person/ID, client/ID, role/NAME, sign-in/ID or key/ID: what it may do changed
 )
 
 // Change is a control event. Versions grow by one in the order of commits.

@@ -1,0 +1,136 @@
+package config
+
+import (
+	"errors"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/holdfast-iot/holdfast/access"
+)
+
+// Access bounds how people and programs use the console and the API.
+type Access struct {
+	// URL [access.url] is where people reach the console: https://HOST or
+	// https://HOST:PORT. Passkeys are bound to its host: after a change of the host
+	// they have to be made anew. Passkeys need a name, not an address. Default:
+	// https://localhost and the port of listen.api.
+	URL string
+	// Idle [access.idle] ends a sign-in without a request for so long, of people who
+	// hold no privileged permission, 1m to 24h. Default 1h.
+	Idle time.Duration
+	// IdlePrivileged [access.idle_privileged] is the same for all others, 1m to 24h.
+	// Default 15m.
+	IdlePrivileged time.Duration
+	// Lifetime [access.lifetime] ends every sign-in, 5m to 30d. Default 12h.
+	Lifetime time.Duration
+	// StepUp [access.step_up] is how long a factor counts as fresh for dangerous
+	// actions, 30s to 1h. Default 5m.
+	StepUp time.Duration
+	// Dormant [access.dormant] disables accounts that were not used for so long, 1d
+	// to 10y, or never: 0. Default 90d.
+	Dormant time.Duration
+	// PasswordLength [access.password_length] is the least length of a password in
+	// characters, 8 to 128. Default 12.
+	PasswordLength int
+	// PasswordStrength [access.password_strength] is the least strength by zxcvbn, 0
+	// to 4. Default 3.
+	PasswordStrength int
+	// PasswordClasses [access.password_classes] is how many of upper case, lower case,
+	// digits and symbols a password must hold, 0 to 4, for rules that ask for it:
+	// length and strength protect better. Default 0.
+	PasswordClasses int
+	// PasswordAge [access.password_age] is after how long a password has to be
+	// replaced, 1d to 10y, or never: 0. Default 0: forced changes make passwords worse.
+	PasswordAge time.Duration
+	// BreachedFile [access.breached_file] has further passwords that nobody may use:
+	// one in a line, or SHA-1 in hex as Have I Been Pwned gives them.
+	BreachedFile string
+	// TwoPerson [access.two_person] says when named actions need a second person:
+	// when-possible (as soon as two people may decide), always or never. Default
+	// when-possible.
+	TwoPerson string
+	// TwoPersonActions [access.two_person_actions] are those actions: revoke-many,
+	// retire, policy-apply, ca, role-grant, decommission, client-create. Default all.
+	TwoPersonActions []string
+	// ApprovalLife [access.approval_life] is how long a request waits for the second
+	// person, 5m to 30d. Default 24h.
+	ApprovalLife time.Duration
+	// Separate [access.separate] are pairs of permissions that nobody but an admin may
+	// hold together, as policy.apply+approval.decide. Default none.
+	Separate []string
+	// Rate [access.rate] is how many requests a minute one person or program may send
+	// to the API, 10 to 10000000. Default 6000.
+	Rate int
+}
+
+func defaultAccess() Access {
+	return Access{Idle: time.Hour, IdlePrivileged: 15 * time.Minute, Lifetime: 12 * time.Hour, StepUp: 5 * time.Minute, Dormant: 90 * day,
+		PasswordLength: 12, PasswordStrength: 3, TwoPerson: string(access.WhenPossible), TwoPersonActions: actionNames(), ApprovalLife: day, Rate: 6000}
+}
+
+func actionNames() []string {
+	return []string{string(access.RevokeMany), string(access.RetireDevice), string(access.ApplyPolicy), string(access.ChangeCA),
+		string(access.GiveRole), string(access.Decommission), string(access.CreateClients)}
+}
+
+func accessFields(a *Access) []field {
+	return []field{
+		textField("access.url", "where people reach the console: https://HOST[:PORT] (default: https://localhost and the port of listen.api)", &a.URL, optional(validOrigin)),
+		durationField("access.idle", "without a request, until a sign-in ends", &a.Idle, time.Minute, day),
+		durationField("access.idle_privileged", "the same for people with privileged permissions", &a.IdlePrivileged, time.Minute, day),
+		durationField("access.lifetime", "until every sign-in ends", &a.Lifetime, 5*time.Minute, 30*day),
+		durationField("access.step_up", "how long a factor counts as fresh for dangerous actions", &a.StepUp, 30*time.Second, time.Hour),
+		zeroOr(durationField("access.dormant", "after how long an unused account is disabled; 0: never", &a.Dormant, day, 10*year)),
+		numberField("access.password_length", "least length of a password in characters", integer, &a.PasswordLength, 8, 128, strconv.Atoi),
+		numberField("access.password_strength", "least strength of a password by zxcvbn, 0 to 4", integer, &a.PasswordStrength, 0, 4, strconv.Atoi),
+		numberField("access.password_classes", "classes of characters a password must hold, 0 to 4", integer, &a.PasswordClasses, 0, 4, strconv.Atoi),
+		zeroOr(durationField("access.password_age", "after how long a password must be replaced; 0: never", &a.PasswordAge, day, 10*year)),
+		textField("access.breached_file", "file with further passwords that nobody may use", &a.BreachedFile, optional(validPath)),
+		textField("access.two_person", "when named actions need a second person: when-possible, always or never", &a.TwoPerson, oneOf(string(access.WhenPossible), string(access.Always), string(access.Never))),
+		listField("access.two_person_actions", "actions that may need a second person", &a.TwoPersonActions, oneOf(actionNames()...)),
+		durationField("access.approval_life", "how long a request waits for a second person", &a.ApprovalLife, 5*time.Minute, 30*day),
+		listField("access.separate", "pairs of permissions that nobody holds together, as policy.apply+approval.decide", &a.Separate, validPair),
+		numberField("access.rate", "requests a minute of one person or program", integer, &a.Rate, 10, 10_000_000, strconv.Atoi),
+	}
+}
+
+// zeroOr lets a field be 0, which means never.
+func zeroOr(f field) field {
+	check := f.check
+	f.check = func() error {
+		if f.show() == "0s" || f.show() == "0" {
+			return nil
+		}
+		return check()
+	}
+	return f
+}
+
+func validPair(s string) error {
+	a, b, ok := strings.Cut(s, "+")
+	if !ok || !access.Permission(a).Known() || !access.Permission(b).Known() || a == b {
+		return errors.New("expected two permissions with + between them, such as policy.apply+approval.decide")
+	}
+	return nil
+}
+
+// Duties are the pairs of Separate.
+func (a Access) Duties() []access.Duty {
+	var duties []access.Duty
+	for _, s := range a.Separate {
+		one, other, _ := strings.Cut(s, "+")
+		duties = append(duties, access.Duty{A: access.Permission(one), B: access.Permission(other)})
+	}
+	return duties
+}
+
+// Host is the host of URL without a port: what passkeys are bound to.
+func (a Access) Host() string {
+	u, err := url.Parse(a.URL)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
