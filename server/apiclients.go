@@ -16,14 +16,12 @@ import (
 	"github.com/holdfast-iot/holdfast/enroll"
 	"github.com/holdfast-iot/holdfast/refusal"
 	"github.com/holdfast-iot/holdfast/server/adminapi"
+	"github.com/holdfast-iot/holdfast/server/oauth"
 	"github.com/holdfast-iot/holdfast/server/store/sqlstore"
 )
 
-// What scanners find a leaked secret by.
-const (
-	apiKeyPrefix       = "hfk"
-	clientSecretPrefix = "hfs"
-)
+// apiKeyPrefix lets scanners find a key that leaked.
+const apiKeyPrefix = "hfk"
 
 // randomCode is n random bytes as lower-case letters and digits.
 func randomCode(n int) string {
@@ -204,13 +202,12 @@ func (s *Server) NewSecret(ctx context.Context, by access.Actor, client string) 
 	if err != nil {
 		return enroll.Secret{}, missing(err, "client", client)
 	}
-	text := clientSecretPrefix + "_" + randomCode(25)
-	hash := sha256.Sum256([]byte(text))
+	secret, hash := oauth.NewClientSecret()
 	if err := s.store.SetClientSecret(ctx, c.ID, hash[:], s.now(), s.event(by, "client.secret_created", "client", c.ID)); err != nil {
 		return enroll.Secret{}, stale(err, "client", client)
 	}
 	s.announceAccess("client/" + c.ID)
-	return enroll.NewSecret(text), nil
+	return secret, nil
 }
 
 // RemoveSecret ends a client's secret.

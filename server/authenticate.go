@@ -64,6 +64,9 @@ func (s *Server) proveToken(ctx context.Context, token string, addr netip.Addr) 
 	case apiKeyPrefix:
 		return s.proveKey(ctx, token, addr)
 	}
+	if strings.Count(token, ".") == 2 {
+		return s.proveAccessToken(ctx, token, addr)
+	}
 	return id, "the API token is missing or not valid", nil
 }
 

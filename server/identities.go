@@ -280,8 +280,7 @@ func (s *Server) Requester(ctx context.Context, a access.Approval) (access.Ident
 		if err != nil {
 			return access.Identity{}, err
 		}
-		rights, roles, err := s.rightsOf(ctx, access.ToPerson, id, nil)
-		return access.Identity{Actor: access.Actor{Kind: access.Human, ID: id}, Name: p.Shown(), Rights: rights, Roles: roles, Proof: access.Proof{Method: "approval"}}, err
+		return s.personIdentity(ctx, p, nil, "", "", access.Proof{Method: "approval", Strong: true})
 	case access.Client:
 		c, err := s.apiClient(ctx, id)
 		if errors.Is(err, sqlstore.ErrNotFound) && id == adminToken {

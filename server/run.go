@@ -51,6 +51,9 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) (err error) {
 	}
 	defer l.close()
 	s.endpoints.Store(s.addresses(l))
+	if err := s.openAccess(ctx); err != nil {
+		return err
+	}
 	own := &ownCert{s: s}
 	version, err := s.prepareToServe(ctx, own)
 	if err != nil {
@@ -76,6 +79,8 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) (err error) {
 	start("server certificate", own.keep)
 	start("refused messages", s.recordRefused)
 	start("permissions used", s.recordUses)
+	start("accounts", s.people.Run)
+	start("access tokens", s.tokens.Run)
 	servers := s.serve(l, own, failed)
 	start("MQTT", func(ctx context.Context) error { return s.serveMQTT(ctx, l.mqtts, own) })
 	if err = s.announceReady(ready); err == nil {
@@ -101,7 +106,7 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) (err error) {
 
 func (s *Server) addresses(l listeners) *Ready {
 	r := &Ready{
-		Console: "https://" + reachable(l.api), API: "https://" + reachable(l.api), DeviceAPI: "https://" + reachable(l.device),
+		Console: s.consoleURL(l.api), API: "https://" + reachable(l.api), DeviceAPI: "https://" + reachable(l.device),
 		PKI: "http://" + reachable(l.pki), MQTTS: reachable(l.mqtts), WSS: "wss://" + reachable(l.wss) + webSocketPath, Metrics: "http://" + reachable(l.metrics),
 		CAFile: filepath.Join(s.cfg.Data, "ca.pem"), PID: os.Getpid(), Warnings: s.warnings,
 	}

@@ -32,6 +32,8 @@ import (
 	"github.com/holdfast-iot/holdfast/policy"
 	"github.com/holdfast-iot/holdfast/server/config"
 	"github.com/holdfast-iot/holdfast/server/keystore"
+	"github.com/holdfast-iot/holdfast/server/oauth"
+	"github.com/holdfast-iot/holdfast/server/people"
 	"github.com/holdfast-iot/holdfast/server/store/postgres"
 	"github.com/holdfast-iot/holdfast/server/store/sqlite"
 	"github.com/holdfast-iot/holdfast/server/store/sqlstore"
@@ -48,37 +50,41 @@ type Server struct {
 	store   *sqlstore.Store
 	bus     *natsd.Bus
 	keys    keystore.Store // issuing keys
+	kek     *keystore.KEK  // seals secrets in the database
 	logKeys keystore.Store // the audit log's key
 	node    string         // unique among running processes
 	holder  string         // of leases: what a process holds, its successor may take
 	started time.Time
 
-	authority  atomic.Pointer[authority]
-	revoked    *revocations
-	sessions   *sessions
-	responder  *responder
-	auditor    *auditLog
-	sources    *limiter // enrolment requests by source
-	logins     *limiter // failed API authentications by source
-	refusals   *limiter // audited refusals, all sources together
-	metrics    *metrics
-	messaging  messaging
-	identities identities
-	allowances *allowances
-	messages   *msglog.Log
-	broker     *broker.Broker
-	nodes      *broker.NATSCluster // nil: this node is alone
-	facts      facts
-	verified   verified
-	taps       context.Context // ends when the server drains
-	endTaps    context.CancelFunc
-	refused    chan broker.Event // what the broker stopped, to be recorded
-	connects   *limiter          // new MQTT connections by source
-	crlWake    chan struct{}
-	endpoints  atomic.Pointer[Ready]
-	warnings   []string
-	story      io.Writer // where the demo tells what it does
-	unlock     func() error
+	authority     atomic.Pointer[authority]
+	revoked       *revocations
+	sessions      *sessions
+	responder     *responder
+	auditor       *auditLog
+	sources       *limiter // enrolment requests by source
+	logins        *limiter // failed API authentications by source
+	refusals      *limiter // audited refusals, all sources together
+	metrics       *metrics
+	messaging     messaging
+	identities    identities
+	allowances    *allowances
+	people        *people.People
+	tokens        *oauth.Server
+	tokenRequests *limiter // requests to the token endpoints by source
+	messages      *msglog.Log
+	broker        *broker.Broker
+	nodes         *broker.NATSCluster // nil: this node is alone
+	facts         facts
+	verified      verified
+	taps          context.Context // ends when the server drains
+	endTaps       context.CancelFunc
+	refused       chan broker.Event // what the broker stopped, to be recorded
+	connects      *limiter          // new MQTT connections by source
+	crlWake       chan struct{}
+	endpoints     atomic.Pointer[Ready]
+	warnings      []string
+	story         io.Writer // where the demo tells what it does
+	unlock        func() error
 }
 
 // Options are what few callers change; the zero value is for all others.
@@ -117,8 +123,7 @@ func NewWith(cfg config.Config, log *slog.Logger, opt Options) (_ *Server, err e
 	if s.store, err = openStore(ctx, cfg, opt.Faults); err != nil {
 		return nil, err
 	}
-	var kek *keystore.KEK
-	if s.keys, s.logKeys, kek, s.warnings, err = openKeys(cfg); err != nil {
+	if s.keys, s.logKeys, s.kek, s.warnings, err = openKeys(cfg); err != nil {
 		return nil, err
 	}
 	s.bus, err = natsd.Start(natsd.Config{URL: cfg.NATS.URL, Name: s.node, Log: log.With("part", "bus"),
@@ -136,6 +141,7 @@ func NewWith(cfg config.Config, log *slog.Logger, opt Options) (_ *Server, err e
 	s.responder = newResponder(s)
 	s.facts.s = s
 	s.allowances = newAllowances()
+	s.tokenRequests = newLimiter(5, 60, s.now)
 	s.taps, s.endTaps = context.WithCancel(context.Background())
 	s.messaging.config = policy.Config{PayloadMax: cfg.MQTT.MaxPacket}
 	s.connects = newLimiter(cfg.MQTT.ConnectRate, cfg.MQTT.ConnectBurst, s.now)
@@ -148,7 +154,7 @@ func NewWith(cfg config.Config, log *slog.Logger, opt Options) (_ *Server, err e
 	if err := s.loadPolicy(ctx); err != nil {
 		return nil, err
 	}
-	return s, s.openMessages(ctx, kek)
+	return s, s.openMessages(ctx, s.kek)
 }
 
 // envelope is what the message log adds to a packet, at most, in bytes.

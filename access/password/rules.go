@@ -114,7 +114,7 @@ func Check(rules Rules, s Secret, about []string, breached Filter, history []str
 	}
 	if e := estimate(text, about); e.score < rules.MinStrength {
 		return refusal.New(refusal.Invalid, CodeGuessable, e.hint(),
-			"this password is too easy to guess: somebody with a stolen copy of the database would need about %s", e.time())
+			"this password is too easy to guess, in about %s by somebody with a stolen copy of the database", e.time())
 	}
 	for _, stored := range history[:min(len(history), rules.History)] {
 		if stored == "" {

@@ -16,8 +16,8 @@ import (
 
 const (
 	// guessesPerSecond is the attacker that strength is measured against: somebody
-	// who stole the stored forms and tries them on hardware worth a small house.
-	// It is the figure that zxcvbn uses for slow hashes and many cores.
+	// who stole the stored forms and tries passwords against them on many cores at
+	// once. It is the figure that zxcvbn uses for hashes that are slow on purpose.
 	guessesPerSecond = 1e4
 
 	// maxEstimated bounds what is handed to zxcvbn, in bytes, because its work grows
@@ -55,9 +55,12 @@ type strength struct {
 	matches []match.Match
 }
 
-// estimate runs zxcvbn. Its own search for letters written as digits takes time
-// that doubles with each such character, seconds for a hostile password, so two
-// fixed readings of them and the word written backwards stand in for it.
+// estimate runs zxcvbn. It knows words and names in English only: words of other
+// languages count as random letters, unless they are on a list of passwords, so
+// the estimate for them is too high. Its own search for letters written as digits
+// takes time that doubles with each such character, seconds for a hostile
+// password, so two fixed readings of them stand in for it. Words written backwards
+// and what stands twice are added to what it finds.
 func estimate(text []byte, about []string) strength {
 	plain := plainASCII(string(text))
 	plain = plain[:min(len(plain), maxEstimated)]
@@ -78,6 +81,7 @@ func estimate(text []byte, about []string) strength {
 		m.Entropy++
 		matches = append(matches, m)
 	}
+	matches = append(matches, repeats(plain)...)
 	best := scoring.MinimumEntropyMatchSequence(plain, matches)
 	e := strength{bits: best.Entropy, matches: best.MatchSequence}
 	for _, limit := range []float64{1e2, 1e4, 1e6, 1e8} {
@@ -107,6 +111,27 @@ func words(plain string, known []string) []match.Match {
 }
 
 var dictionaries = []string{"Passwords", "English", "MaleNames", "FemaleNames", "Surname"}
+
+// repeats finds what was there before: zxcvbn sees "aaa" and not "abcabc". Who
+// guesses the first needs only guess where the second comes from and ends.
+func repeats(plain string) []match.Match {
+	const least = 3
+	var found []match.Match
+	for j := 1; j+least <= len(plain); j++ {
+		longest := 0
+		for i := range j {
+			n := 0
+			for j+n < len(plain) && plain[i+n] == plain[j+n] {
+				n++
+			}
+			longest = max(longest, n)
+		}
+		for n := least; n <= longest; n++ {
+			found = append(found, match.Match{Pattern: "repeat", I: j, J: j + n - 1, Token: plain[j : j+n], Entropy: math.Log2(float64(j)) + math.Log2(float64(n))})
+		}
+	}
+	return found
+}
 
 func reversed(s string) string {
 	b := []byte(s)
@@ -193,7 +218,11 @@ func (e strength) hint() string {
 	const instead = "use four or more unrelated words, or let a password manager make one"
 	longest, why := 0, ""
 	for _, m := range e.matches {
-		if n := m.J - m.I + 1; n > longest {
+		n := m.J - m.I + 1
+		if m.DictionaryName == userInputs {
+			n = maxEstimated // tell this first
+		}
+		if n > longest {
 			if w := reason(m); w != "" {
 				longest, why = n, w
 			}
@@ -205,15 +234,17 @@ func (e strength) hint() string {
 	return why + "; " + instead
 }
 
+const userInputs = "user_inputs" // zxcvbn's name for the words about the person
+
 // reason says in words what zxcvbn saw; "" for what it could only search through.
 func reason(m match.Match) string {
 	switch m.Pattern {
 	case "dictionary":
 		switch m.DictionaryName {
-		case "user_inputs":
+		case userInputs:
 			return "names of yourself, your company or this product are the first thing that is tried"
 		case "Passwords":
-			return "it is built on a common password, and swapped letters or added digits do not hide that"
+			return "it is built on a common password, and attackers try swapped letters and added digits too"
 		case "English":
 			return "common words are tried early"
 		default:
@@ -222,7 +253,7 @@ func reason(m match.Match) string {
 	case "spatial":
 		return "rows of neighbouring keys are tried early"
 	case "repeat":
-		return "repeated characters add little"
+		return "repetition adds little"
 	case "sequence":
 		return "sequences such as abcd or 4321 are tried early"
 	case "date":

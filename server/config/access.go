@@ -29,7 +29,7 @@ type Access struct {
 	// actions, 30s to 1h. Default 5m.
 	StepUp time.Duration
 	// Dormant [access.dormant] disables accounts that were not used for so long, 1d
-	// to 10y, or never: 0. Default 90d.
+	// to 10y, or never: 0h. Default 90d.
 	Dormant time.Duration
 	// PasswordLength [access.password_length] is the least length of a password in
 	// characters, 8 to 128. Default 12.
@@ -37,12 +37,14 @@ type Access struct {
 	// PasswordStrength [access.password_strength] is the least strength by zxcvbn, 0
 	// to 4. Default 3.
 	PasswordStrength int
-	// PasswordClasses [access.password_classes] is how many of upper case, lower case,
-	// digits and symbols a password must hold, 0 to 4, for rules that ask for it:
-	// length and strength protect better. Default 0.
-	PasswordClasses int
+	// PasswordUpper [access.password_upper], PasswordLower [access.password_lower],
+	// PasswordDigits [access.password_digits] and PasswordSymbols
+	// [access.password_symbols] are how many capital and small letters, digits and
+	// other characters a password must hold, 0 to 8, for rules that ask for it: length
+	// and strength protect better. Default 0.
+	PasswordUpper, PasswordLower, PasswordDigits, PasswordSymbols int
 	// PasswordAge [access.password_age] is after how long a password has to be
-	// replaced, 1d to 10y, or never: 0. Default 0: forced changes make passwords worse.
+	// replaced, 1d to 10y, or never: 0h. Default 0h: forced changes make passwords worse.
 	PasswordAge time.Duration
 	// BreachedFile [access.breached_file] has further passwords that nobody may use:
 	// one in a line, or SHA-1 in hex as Have I Been Pwned gives them.
@@ -82,11 +84,14 @@ func accessFields(a *Access) []field {
 		durationField("access.idle_privileged", "the same for people with privileged permissions", &a.IdlePrivileged, time.Minute, day),
 		durationField("access.lifetime", "until every sign-in ends", &a.Lifetime, 5*time.Minute, 30*day),
 		durationField("access.step_up", "how long a factor counts as fresh for dangerous actions", &a.StepUp, 30*time.Second, time.Hour),
-		zeroOr(durationField("access.dormant", "after how long an unused account is disabled; 0: never", &a.Dormant, day, 10*year)),
+		zeroOr(durationField("access.dormant", "after how long an unused account is disabled; 0h: never", &a.Dormant, day, 10*year)),
 		numberField("access.password_length", "least length of a password in characters", integer, &a.PasswordLength, 8, 128, strconv.Atoi),
 		numberField("access.password_strength", "least strength of a password by zxcvbn, 0 to 4", integer, &a.PasswordStrength, 0, 4, strconv.Atoi),
-		numberField("access.password_classes", "classes of characters a password must hold, 0 to 4", integer, &a.PasswordClasses, 0, 4, strconv.Atoi),
-		zeroOr(durationField("access.password_age", "after how long a password must be replaced; 0: never", &a.PasswordAge, day, 10*year)),
+		numberField("access.password_upper", "capital letters a password must hold", integer, &a.PasswordUpper, 0, 8, strconv.Atoi),
+		numberField("access.password_lower", "small letters a password must hold", integer, &a.PasswordLower, 0, 8, strconv.Atoi),
+		numberField("access.password_digits", "digits a password must hold", integer, &a.PasswordDigits, 0, 8, strconv.Atoi),
+		numberField("access.password_symbols", "other characters a password must hold", integer, &a.PasswordSymbols, 0, 8, strconv.Atoi),
+		zeroOr(durationField("access.password_age", "after how long a password must be replaced; 0h: never", &a.PasswordAge, day, 10*year)),
 		textField("access.breached_file", "file with further passwords that nobody may use", &a.BreachedFile, optional(validPath)),
 		textField("access.two_person", "when named actions need a second person: when-possible, always or never", &a.TwoPerson, oneOf(string(access.WhenPossible), string(access.Always), string(access.Never))),
 		listField("access.two_person_actions", "actions that may need a second person", &a.TwoPersonActions, oneOf(actionNames()...)),

@@ -179,3 +179,15 @@ func Forget() PersonStep {
 		return nil
 	}
 }
+
+// CheckLink is ErrSpent unless hash is a link of the person.
+func CheckLink(kind string, hash [32]byte, now time.Time) PersonStep {
+	return func(t *tx, id access.PersonID) error {
+		var n int
+		err := t.row(`SELECT COUNT(*) FROM ceremony WHERE hash = $1 AND kind = $2 AND person = $3 AND expires_at > $4`, []any{hash[:], kind, id, micros(now)}, &n)
+		if err == nil && n != 1 {
+			err = ErrSpent
+		}
+		return err
+	}
+}

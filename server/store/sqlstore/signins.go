@@ -123,13 +123,13 @@ func PutSignIn(in SignIn) PersonStep {
 	}
 }
 
-// MoveSignIn writes a sign-in that went on; ErrChanged when it ended, or its
-// present hash is not was.
+// MoveSignIn writes a sign-in that went on, but for its turn, which only
+// RotateSignIn writes; ErrChanged when it ended, or its present hash is not was.
 func MoveSignIn(in SignIn, was []byte) PersonStep {
 	return func(t *tx, id access.PersonID) error {
-		return t.one(`UPDATE sign_in SET hash = $1, old_hash = $2, turn = $3, salt = $4, stage = $5, methods = $6, strong = $7, seen_at = $8, fresh_at = $9, tries = $10, rotated_at = $11,
-			expires_at = $12, upstream = $13 WHERE id = $14 AND person = $15 AND hash = $16 AND ended_at = 0`,
-			in.Keys.Hash, in.Keys.Old, in.Keys.Turn, in.Keys.Salt, in.Stage, in.Methods, flag(in.Strong), micros(in.SeenAt), micros(in.FreshAt), in.Tries, micros(in.RotatedAt),
+		return t.one(`UPDATE sign_in SET hash = $1, old_hash = $2, salt = $3, stage = $4, methods = $5, strong = $6, seen_at = $7, fresh_at = $8, tries = $9, rotated_at = $10,
+			expires_at = $11, upstream = $12 WHERE id = $13 AND person = $14 AND hash = $15 AND ended_at = 0`,
+			in.Keys.Hash, in.Keys.Old, in.Keys.Salt, in.Stage, in.Methods, flag(in.Strong), micros(in.SeenAt), micros(in.FreshAt), in.Tries, micros(in.RotatedAt),
 			micros(in.ExpiresAt), in.Upstream, in.ID, id, was)
 	}
 }
