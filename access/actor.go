@@ -33,7 +33,7 @@ const (
 // no change can be made in nobody's name.
 type Actor struct {
 	Kind   Kind
-	ID     string // PersonID, client name, device id or component name
+	ID     string // PersonID, client id, device id or component name
 	Source string // network address it came from, empty for System
 }
 

@@ -145,6 +145,7 @@ type Broker struct {
 	events    *events
 	views     views
 	stats     counters
+	traffic   traffic
 	catching  chan struct{} // capacity: sessions that read the log at the same time
 
 	life context.Context // ends when the broker closes

@@ -203,6 +203,7 @@ func (b *Broker) unregister(s *session) {
 	for _, sub := range subs {
 		b.detach(sub)
 	}
+	b.traffic.ended(s)
 	b.mu.Lock()
 	delete(b.sessions, s.id)
 	b.mu.Unlock()

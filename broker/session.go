@@ -44,6 +44,7 @@ type session struct {
 	permit    atomic.Pointer[permit]
 	owner     *ownerState
 	count     sessionCounters
+	told      told          // guarded by the mu of the broker's traffic
 	done      chan struct{} // closed when the connection is going to end
 	gone      chan struct{} // closed when nothing of it is left here
 	stopped   atomic.Bool   // nothing more is taken from the client

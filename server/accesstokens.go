@@ -32,7 +32,7 @@ func (s *Server) openTokens(ctx context.Context, kek *keystore.KEK) error {
 		},
 		Seal:  func(plain []byte, about string) ([]byte, error) { return seal.seal(plain, []byte(about)) },
 		Open:  func(sealed []byte, about string) ([]byte, error) { return seal.open(sealed, []byte(about)) },
-		Allow: s.tokenRequests.allow, Source: s.sourceOf, Event: s.event, Refuse: s.recordRefusal, Announce: s.announce, Now: s.now, Log: s.log.With("part", "oauth"),
+		Allow: s.tokenRequests.allow, Source: s.sourceOf, Event: s.event, Refuse: s.recordRefusal, Announce: s.announce, Now: s.now, StepUp: s.cfg.Access.StepUp, Log: s.log.With("part", "oauth"),
 	})
 	return err
 }

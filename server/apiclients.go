@@ -4,12 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/json"
-	"errors"
 	"strings"
 	"time"
-
-	"github.com/go-jose/go-jose/v4"
 
 	"github.com/holdfast-iot/holdfast/access"
 	"github.com/holdfast-iot/holdfast/audit"
@@ -59,7 +55,7 @@ func (s *Server) CreateClient(ctx context.Context, by access.Actor, c access.API
 	if c.Name == adminToken {
 		return c, refusal.New(refusal.Conflict, "client-exists", "choose another name", "the name admin belongs to the token of the data folder")
 	}
-	if err := checkJWKS(c.JWKS); err != nil {
+	if err := checkKeys(c.JWKS); err != nil {
 		return c, err
 	}
 	c.ID, c.CreatedAt, c.CreatedBy, c.Version = newSubjectID("c"), s.now(), by.String(), 1
@@ -75,44 +71,17 @@ func networkList(c access.APIClient) string {
 	return strings.Join(texts, " ")
 }
 
-// checkJWKS accepts a set of up to 16 public signing keys.
-func checkJWKS(text string) error {
-	if text == "" {
+// checkKeys accepts no key set, or one of public signing keys.
+func checkKeys(jwks string) error {
+	if jwks == "" {
 		return nil
 	}
-	bad := func(why string) error {
-		return invalid("bad-jwks", "give a JSON Web Key Set with public EC, OKP or RSA keys (RFC 7517)", "the key set is not valid: %s", why)
-	}
-	var set jose.JSONWebKeySet
-	if err := strictJSON(text, &set); err != nil {
-		return bad("it is not a JSON Web Key Set")
-	}
-	if len(set.Keys) == 0 || len(set.Keys) > 16 {
-		return bad("it has to hold 1 to 16 keys")
-	}
-	for _, k := range set.Keys {
-		if !k.Valid() || !k.IsPublic() {
-			return bad("a key is not a valid public key")
-		}
-	}
-	return nil
-}
-
-// strictJSON reads one JSON value and nothing behind it.
-func strictJSON(text string, into any) error {
-	dec := json.NewDecoder(strings.NewReader(text))
-	if err := dec.Decode(into); err != nil {
-		return err
-	}
-	if dec.More() {
-		return errors.New("there is more than one value")
-	}
-	return nil
+	return oauth.CheckClientKeys(jwks)
 }
 
 // UpdateClient replaces what may change.
 func (s *Server) UpdateClient(ctx context.Context, by access.Actor, c access.APIClient) (access.APIClient, error) {
-	if err := checkJWKS(c.JWKS); err != nil {
+	if err := checkKeys(c.JWKS); err != nil {
 		return c, err
 	}
 	old, err := s.store.APIClient(ctx, c.ID)

@@ -4,13 +4,16 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdfast-iot/holdfast/access"
 	"github.com/holdfast-iot/holdfast/audit"
 	"github.com/holdfast-iot/holdfast/refusal"
 	"github.com/holdfast-iot/holdfast/server/adminapi"
+	"github.com/holdfast-iot/holdfast/server/store/sqlstore"
 )
 
 // maxAsked is how many requests of one party may wait at a time.
@@ -40,8 +43,47 @@ func (s *Server) SecondNeeded(ctx context.Context, by access.Identity, action ac
 	return others > 0, err
 }
 
-// deciders counts the active people but one who may approve requests.
+// behind are the people whom a request counts as made by: the person who made it,
+// or those who made the program that did and its keys. None of them is a second
+// person.
+func (s *Server) behind(ctx context.Context, by access.Actor) (map[string]bool, error) {
+	people := map[string]bool{}
+	switch by.Kind {
+	case access.Human:
+		people[by.ID] = true
+	case access.Client:
+		c, err := s.store.APIClient(ctx, by.ID)
+		if errors.Is(err, sqlstore.ErrNotFound) { // the admin token
+			return people, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		keys, err := s.store.APIKeys(ctx, c.ID)
+		if err != nil {
+			return nil, err
+		}
+		makers := []string{c.CreatedBy}
+		for _, k := range keys {
+			makers = append(makers, k.CreatedBy)
+		}
+		for _, m := range makers {
+			if id, ok := strings.CutPrefix(m, string(access.Human)+":"); ok {
+				people[id] = true
+			}
+		}
+	}
+	return people, nil
+}
+
+// deciders counts the people who may approve what but asks for. Who was active
+// once counts while the account is disabled or waits for its new link too:
+// otherwise one of two could disable the other first and then decide alone.
 func (s *Server) deciders(ctx context.Context, but access.Actor) (n int, err error) {
+	behind, err := s.behind(ctx, but)
+	if err != nil {
+		return 0, err
+	}
 	grants, err := s.store.Grants(ctx, access.ToPerson, "")
 	if err != nil {
 		return 0, err
@@ -52,7 +94,7 @@ func (s *Server) deciders(ctx context.Context, but access.Actor) (n int, err err
 	}
 	seen := map[string]bool{}
 	for _, g := range grants {
-		if role, ok := roles(g.Role); !ok || !role.Has(access.ApprovalDecide) || !g.Live(s.now()) || !g.Scope.All() || seen[g.Subject] || but.Kind == access.Human && but.ID == g.Subject {
+		if role, ok := roles(g.Role); !ok || !role.Has(access.ApprovalDecide) || !g.Live(s.now()) || !g.Scope.All() || seen[g.Subject] || behind[g.Subject] {
 			continue
 		}
 		seen[g.Subject] = true
@@ -60,7 +102,8 @@ func (s *Server) deciders(ctx context.Context, but access.Actor) (n int, err err
 		if err != nil {
 			return 0, err
 		}
-		if p.State == access.PersonActive && !p.BreakGlass {
+		once := p.State != access.PersonErased && !p.EnabledAt.IsZero()
+		if (p.State == access.PersonActive || once) && !p.BreakGlass {
 			n++
 		}
 	}
@@ -113,12 +156,28 @@ func (s *Server) Decide(ctx context.Context, by access.Identity, id string, appr
 	if err != nil {
 		return a, err
 	}
+	if approve {
+		if err := s.notOwn(ctx, a, by.Actor); err != nil {
+			return a, err
+		}
+	}
 	action := "approval.rejected"
 	if approve {
 		action = "approval.approved"
 	}
 	err = s.store.MoveApproval(ctx, decided, access.ApprovalWaiting, s.approvalEvent(by.Actor, action, decided, "comment", decided.Comment))
 	return decided, stale(err, "request", id)
+}
+
+// notOwn refuses to approve what a program asked for by who made the program or
+// a key of it: it could have asked for them.
+func (s *Server) notOwn(ctx context.Context, a access.Approval, by access.Actor) error {
+	kind, id, _ := strings.Cut(a.RequestedBy, ":")
+	behind, err := s.behind(ctx, access.Actor{Kind: access.Kind(kind), ID: id})
+	if err == nil && behind[by.ID] {
+		return refusal.New(refusal.Forbidden, "own-request", "let somebody else look at it", "a request of a program cannot be approved by who made the program or a key of it")
+	}
+	return err
 }
 
 func (s *Server) approvalEvent(by access.Actor, action string, a access.Approval, details ...string) audit.Event {

@@ -26,6 +26,9 @@ func (s *Server) ExplainPolicy(ctx context.Context, q adminapi.ExplainQuery) (ad
 	var fault error // of the database, while a command's device was looked up
 	a := policy.Action{Connect: q.Connect, Subscribe: q.Subscribe, QoS: byte(q.QoS), Publish: question(q.Publish), Receive: question(q.Receive), Now: q.At,
 		Target: func(id string) (policy.Principal, bool) {
+			if q.Knows != nil && !q.Knows(ctx, id) {
+				return policy.Principal{}, false
+			}
 			p, err := s.inventoryPrincipal(ctx, device.ID(id))
 			if err != nil && refusal.As(err) == nil {
 				fault = err

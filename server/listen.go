@@ -267,16 +267,25 @@ func (s *Server) pkiHandler() http.Handler {
 	})
 }
 
-// apiHandler serves the admin API.
-func (s *Server) apiHandler() http.Handler {
+// apiHandler serves the admin API, the authorization server and the console.
+func (s *Server) apiHandler() (http.Handler, error) {
 	api := adminapi.Handler(adminapi.Config{
-		Authenticate: s, Types: s, Zones: s, Devices: s, Enrolment: s, Certificates: s, Authority: s, Audit: s, Policies: s, Apps: s, Sessions: s, Tap: s, Roles: s, Clients: s, Approvals: s, Status: s.Status, Version: Version, Source: s.sourceOf,
+		Authenticate: s, Types: s, Zones: s, Devices: s, Enrolment: s, Certificates: s, Authority: s, Audit: s, Policies: s, Apps: s, Sessions: s, Tap: s, Roles: s, Clients: s, Watch: s, Approvals: s, Status: s.Status, Version: Version, Source: s.sourceOf,
 		Now: s.now, StepUp: s.cfg.Access.StepUp, Used: s.used, Limit: s.limit,
 		OnError: func(id string, err error) { s.log.Error("serving the API", "request", id, "err", err) },
 	})
+	pages, err := s.consoleHandler(api)
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
-	mux.Handle("/", api)
-	s.welcome(mux)
+	for _, path := range []string{"/api/", "/openapi.json", "/openapi.yaml"} {
+		mux.Handle(path, api)
+	}
+	for _, path := range []string{"/oauth/", "/.well-known/oauth-authorization-server"} {
+		mux.Handle(path, s.tokens.Handler())
+	}
+	mux.Handle("/", pages)
 	s.health(mux)
-	return mux
+	return mux, nil
 }

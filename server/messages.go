@@ -58,7 +58,7 @@ func (s *Server) openMessages(ctx context.Context, kek *keystore.KEK) error {
 	}
 	s.messaging.connected = s.broker.Connected
 	if s.nodes != nil {
-		return s.nodes.Handle(sessionQuestions, s.answerAboutSessions)
+		return errors.Join(s.nodes.Handle(sessionQuestions, s.answerAboutSessions), s.nodes.Handle(watchQuestions, s.answerWatch))
 	}
 	return nil
 }
@@ -241,6 +241,7 @@ func (s *Server) closeRevokedSessions() int {
 
 // observe takes what the broker stopped; it does not wait.
 func (s *Server) observe(e broker.Event) {
+	s.watching.refused.add(e, s.node)
 	select {
 	case s.refused <- e:
 	default: // the counters have it

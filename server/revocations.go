@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -238,6 +239,17 @@ func (s *Server) apply(ctx context.Context, c sqlstore.Change) error {
 		return nil
 	case sqlstore.ChangeAccess:
 		s.identities.forget(c.Subject)
+		_, id, _ := strings.Cut(c.Subject, "/")
+		s.tokens.Forget(id)
+		return nil
+	case sqlstore.ChangePerson:
+		s.identities.forget("person/" + c.Subject)
+		return nil
+	case sqlstore.ChangeSignIn:
+		s.tokens.Forget(c.Subject)
+		return nil
+	case sqlstore.ChangeAccessToken:
+		s.tokens.Revoked(c.Subject)
 		return nil
 	case sqlstore.ChangeAuthority:
 		return s.loadAuthority(ctx)

@@ -49,12 +49,55 @@ func (s *Server) UpdateRole(ctx context.Context, by access.Actor, r access.Role)
 	if _, err := s.customRole(ctx, r.Name); err != nil {
 		return r, err
 	}
+	if err := s.checkHolders(ctx, r); err != nil {
+		return r, err
+	}
 	r.UpdatedAt, r.Version = s.now(), r.Version+1
 	err := s.store.UpdateRole(ctx, r, s.event(by, "role.updated", "role", r.Name, "permissions", permissionList(r.Permissions)))
 	if err == nil {
 		s.announceAccess("role/" + r.Name)
 	}
 	return r, stale(err, "role", r.Name)
+}
+
+// checkHolders refuses a role as it would be when who has it would hold what is to
+// be kept apart.
+func (s *Server) checkHolders(ctx context.Context, r access.Role) error {
+	duties := s.cfg.Access.Duties()
+	if len(duties) == 0 {
+		return nil
+	}
+	grants, err := s.store.Grants(ctx, "", "")
+	if err != nil {
+		return err
+	}
+	roles, err := s.roleTable(ctx)
+	if err != nil {
+		return err
+	}
+	type party struct {
+		kind    access.SubjectKind
+		subject string
+	}
+	holders := map[party][]access.Grant{}
+	for _, g := range grants {
+		holders[party{g.Kind, g.Subject}] = append(holders[party{g.Kind, g.Subject}], g)
+	}
+	changed := func(name string) (access.Role, bool) {
+		if name == r.Name {
+			return r, true
+		}
+		return roles(name)
+	}
+	for who, list := range holders {
+		if !slices.ContainsFunc(list, func(g access.Grant) bool { return g.Role == r.Name }) {
+			continue
+		}
+		if duty, ok := access.Conflict(duties, list, changed, s.now()); !ok {
+			return refusal.New(refusal.Conflict, "separation-of-duties", "take the role back from them first, or make another role", "the %s %s would hold both %s and %s", who.kind, who.subject, duty.A, duty.B)
+		}
+	}
+	return nil
 }
 
 func (s *Server) customRole(ctx context.Context, name string) (access.Role, error) {
@@ -106,6 +149,13 @@ func (s *Server) Grants(ctx context.Context, kind access.SubjectKind, subject st
 func (s *Server) Grant(ctx context.Context, by access.Actor, in adminapi.GrantInput) (access.Grant, error) {
 	g := access.Grant{ID: newSubjectID("g"), Kind: in.Kind, Subject: in.Subject, Role: in.Role, Scope: in.Scope, Origin: "manual",
 		Reason: audit.Text(in.Reason, audit.MaxReason), GrantedBy: by.String(), GrantedAt: s.now(), ExpiresAt: in.ExpiresAt}
+	if g.Kind == access.ToClient { // found by name too, kept by id
+		c, err := s.store.APIClient(ctx, g.Subject)
+		if err != nil {
+			return g, missing(err, "client", in.Subject)
+		}
+		g.Subject = c.ID
+	}
 	if err := s.checkGrant(ctx, g); err != nil {
 		return g, err
 	}
@@ -155,10 +205,7 @@ func (s *Server) checkGrant(ctx context.Context, g access.Grant) error {
 		if p.State == access.PersonErased {
 			return refusal.New(refusal.Conflict, "person-erased", "invite them anew", "this account was erased")
 		}
-	case access.ToClient:
-		if _, err := s.store.APIClient(ctx, g.Subject); err != nil {
-			return missing(err, "client", g.Subject)
-		}
+	case access.ToClient: // Grant found it
 	default:
 		return invalid("bad-kind", "use person or client", "a role cannot be given to a %.32q", string(g.Kind))
 	}

@@ -30,6 +30,7 @@ type Ready struct {
 	Metrics        string   `json:"metrics"`
 	CAFile         string   `json:"ca_file"`
 	AdminTokenFile string   `json:"admin_token_file,omitempty"`
+	SignIn         string   `json:"sign_in,omitempty"` // one-time link of the first person, until they followed it
 	PID            int      `json:"pid"`
 	Warnings       []string `json:"-"`
 }
@@ -78,10 +79,15 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) (err error) {
 	start("reservations", s.tidy)
 	start("server certificate", own.keep)
 	start("refused messages", s.recordRefused)
+	start("message rates", s.watch)
 	start("permissions used", s.recordUses)
 	start("accounts", s.people.Run)
 	start("access tokens", s.tokens.Run)
-	servers := s.serve(l, own, failed)
+	api, err := s.apiHandler()
+	if err != nil {
+		return err
+	}
+	servers := s.serve(l, own, api, failed)
 	start("MQTT", func(ctx context.Context) error { return s.serveMQTT(ctx, l.mqtts, own) })
 	if err = s.announceReady(ready); err == nil {
 		if s.cfg.Demo {
@@ -163,6 +169,13 @@ func (s *Server) readyFile() string { return filepath.Join(s.cfg.Data, "run", "r
 // announceReady writes ready.json and tells the caller.
 func (s *Server) announceReady(ready func(Ready)) error {
 	r := *s.endpoints.Load()
+	link, first, err := s.people.FirstAdmin(context.Background())
+	if err != nil {
+		return err
+	}
+	if first {
+		r.SignIn = s.linkURL(link)
+	}
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
@@ -178,8 +191,8 @@ func (s *Server) announceReady(ready func(Ready)) error {
 }
 
 // serve starts the HTTP servers; one that fails ends the process.
-func (s *Server) serve(l listeners, own *ownCert, failed chan<- error) []*http.Server {
-	api := s.newHTTP(s.apiHandler())
+func (s *Server) serve(l listeners, own *ownCert, handler http.Handler, failed chan<- error) []*http.Server {
+	api := s.newHTTP(handler)
 	api.TLSConfig = own.apiTLS()
 	api.RegisterOnShutdown(s.endTaps)
 	devices := s.newHTTP(s.deviceHandler())

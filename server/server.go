@@ -75,6 +75,7 @@ type Server struct {
 	broker        *broker.Broker
 	nodes         *broker.NATSCluster // nil: this node is alone
 	facts         facts
+	watching      watching
 	verified      verified
 	taps          context.Context // ends when the server drains
 	endTaps       context.CancelFunc

@@ -22,7 +22,8 @@ func anchorCommand(a *app) *cobra.Command {
 }
 
 func anchorAdd(a *app) *cobra.Command {
-	return &cobra.Command{Use: "add TYPE FILE.pem", Short: "Trust the CA certificates in a PEM file (- for standard input)", Args: cobra.ExactArgs(2),
+	var reason string
+	cmd := &cobra.Command{Use: "add TYPE FILE.pem", Short: "Trust the CA certificates in a PEM file (- for standard input)", Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.connect()
 			if err != nil {
@@ -32,12 +33,14 @@ func anchorAdd(a *app) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("reading the certificates: %w", err)
 			}
-			anchors, err := c.AddAnchors(cmd.Context(), device.TypeName(args[0]), text)
+			anchors, err := c.Because(reason).AddAnchors(cmd.Context(), device.TypeName(args[0]), text)
 			if err != nil {
 				return err
 			}
 			return printList(a, anchors, anchorCols)
 		}}
+	cmd.Flags().StringVar(&reason, "reason", "", reasonForSecond)
+	return cmd
 }
 
 func anchorList(a *app) *cobra.Command {

@@ -9,8 +9,10 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // app is one run of the program: where it reads and writes, and what the global
@@ -21,15 +23,23 @@ type app struct {
 	environ  []string
 	env      map[string]string
 
-	data, server, tokenFile, caFile string
-	output                          string
-	yes                             bool
+	data, server, tokenFile, caFile, profile string
+	output                                   string
+	yes, wait                                bool
+	flags                                    *pflag.FlagSet // of the command that runs
 
-	started bool // a command's own code has begun: what fails now is no usage error
+	started  bool   // a command's own code has begun: what fails now is no usage error
+	loggedIn string // the profile whose sign-in the command uses, or empty
+	hurried  bool   // no time to renew a sign-in
+	// connected is what connect made last.
+	connected *connection
+
+	now   func() time.Time
+	sleep func(context.Context, time.Duration) error // nil when the time is over
 }
 
 func newApp(stdin io.Reader, stdout, stderr io.Writer, environ []string) *app {
-	a := &app{in: stdin, out: stdout, err: stderr, environ: environ, env: map[string]string{}}
+	a := &app{in: stdin, out: stdout, err: stderr, environ: environ, env: map[string]string{}, now: time.Now, sleep: sleep}
 	for _, e := range environ {
 		if k, v, ok := strings.Cut(e, "="); ok {
 			a.env[k] = v
@@ -43,10 +53,27 @@ func (a *app) globalFlags(cmd *cobra.Command) {
 	f := cmd.PersistentFlags()
 	f.StringVar(&a.data, "data", a.or("HOLDFAST_DATA", "/var/lib/holdfast"), "data folder of a server on this machine (HOLDFAST_DATA)")
 	f.StringVar(&a.server, "server", a.env["HOLDFAST_SERVER"], "URL of a server elsewhere, instead of --data (HOLDFAST_SERVER)")
-	f.StringVar(&a.tokenFile, "token-file", a.env["HOLDFAST_TOKEN_FILE"], "file with the API token for --server (HOLDFAST_TOKEN_FILE)")
+	f.StringVar(&a.profile, "profile", a.env["HOLDFAST_PROFILE"], "server that you logged in to, see holdfast login (HOLDFAST_PROFILE)")
+	f.StringVar(&a.tokenFile, "token-file", a.env["HOLDFAST_TOKEN_FILE"], "file with the API token for --server (HOLDFAST_TOKEN_FILE, or the token in HOLDFAST_TOKEN)")
 	f.StringVar(&a.caFile, "ca", a.env["HOLDFAST_CA"], "PEM file with the authorities of --server (HOLDFAST_CA; default: the system's)")
 	f.StringVarP(&a.output, "output", "o", a.or("HOLDFAST_OUTPUT", "table"), "table, json or yaml (HOLDFAST_OUTPUT)")
 	f.BoolVar(&a.yes, "yes", false, "do not ask before what cannot be undone")
+	f.BoolVar(&a.wait, "wait", false, "if a second person has to approve this, wait for the decision (else: exit code 3)")
+}
+
+// typed tells whether a flag stands on the command line: what is typed wins over
+// the environment.
+func (a *app) typed(flag string) bool { return a.flags != nil && a.flags.Changed(flag) }
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
 }
 
 func (a *app) or(variable, value string) string {
@@ -71,6 +98,9 @@ func (a *app) execute(root *cobra.Command, args []string) int {
 	if err == nil {
 		return 0
 	}
+	if held, ok := heldBack(err); ok {
+		return a.reportHeld(ctx, held)
+	}
 	return a.report(cmd, err)
 }
 
@@ -79,10 +109,7 @@ func (a *app) execute(root *cobra.Command, args []string) int {
 func (a *app) begin(cmd *cobra.Command) {
 	if own := cmd.RunE; own != nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
-			a.started = true
-			if cmd.Flags().Changed("data") && !cmd.Flags().Changed("server") {
-				a.server = "" // what is typed wins over the environment
-			}
+			a.started, a.flags = true, cmd.Flags()
 			switch a.output {
 			case "table", "json", "yaml":
 				return own(cmd, args)

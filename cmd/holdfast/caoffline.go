@@ -19,14 +19,14 @@ import (
 // on one that reaches the server, sign on the offline one, install on the first.
 
 func caRequest(a *app) *cobra.Command {
-	var algorithm, out string
+	var algorithm, out, reason string
 	cmd := &cobra.Command{Use: "request", Short: "Rotation, step 1 of 3: have the server make a new issuing key, and write its request", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.connect()
 			if err != nil {
 				return err
 			}
-			text, err := c.BeginRotation(cmd.Context(), algorithm)
+			text, err := c.Because(reason).BeginRotation(cmd.Context(), algorithm)
 			if err != nil {
 				return err
 			}
@@ -38,6 +38,7 @@ func caRequest(a *app) *cobra.Command {
 		}}
 	cmd.Flags().StringVar(&algorithm, "algorithm", "", "key of the new authority: P-256, P-384 or Ed25519 (default: as configured)")
 	cmd.Flags().StringVar(&out, "out", "issuing-request.pem", "new file for the request")
+	cmd.Flags().StringVar(&reason, "reason", "", reasonForSecond)
 	return cmd
 }
 
@@ -103,7 +104,8 @@ func signRequest(text []byte, root *x509.Certificate, signer crypto.Signer, vali
 }
 
 func caInstall(a *app) *cobra.Command {
-	return &cobra.Command{Use: "install FILE", Short: "Rotation, step 3 of 3: hand in the signed certificate; the new authority issues from then on", Args: cobra.ExactArgs(1),
+	var reason string
+	cmd := &cobra.Command{Use: "install FILE", Short: "Rotation, step 3 of 3: hand in the signed certificate; the new authority issues from then on", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text, err := readSmall(args[0], pki.MaxPEM)
 			if err != nil {
@@ -113,10 +115,12 @@ func caInstall(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ca, err := c.FinishRotation(cmd.Context(), text)
+			ca, err := c.Because(reason).FinishRotation(cmd.Context(), text)
 			if err != nil {
 				return err
 			}
 			return printItem(a, ca, caCols)
 		}}
+	cmd.Flags().StringVar(&reason, "reason", "", reasonForSecond)
+	return cmd
 }

@@ -17,7 +17,7 @@ import (
 // rotation is what the flags of ca rotate say.
 type rotation struct {
 	rootKey, identity, passphraseFile, rootCert string
-	algorithm, validity                         string
+	algorithm, validity, reason                 string
 }
 
 func caRotate(a *app) *cobra.Command {
@@ -34,6 +34,7 @@ ca request, ca sign, ca install.`,
 	f.StringVar(&r.rootCert, "root-cert", "auto", "PEM file with the root's certificate, or auto: the server's")
 	f.StringVar(&r.algorithm, "algorithm", "", "key of the new authority: P-256, P-384 or Ed25519 (default: as configured)")
 	f.StringVar(&r.validity, "validity", "1825d", "of the new authority, at most the root's")
+	f.StringVar(&r.reason, "reason", "", reasonForSecond)
 	_ = cmd.MarkFlagRequired("root-key")
 	cmd.MarkFlagsMutuallyExclusive("identity", "passphrase-file")
 	return cmd
@@ -72,7 +73,7 @@ func (a *app) rotate(cmd *cobra.Command, r rotation) error {
 	if err := a.confirm("a new issuing authority under %q takes over from now on", root.Subject.CommonName); err != nil {
 		return err
 	}
-	text, err := c.BeginRotation(cmd.Context(), r.algorithm)
+	text, err := c.Because(r.reason).BeginRotation(cmd.Context(), r.algorithm)
 	if err != nil {
 		return err
 	}
@@ -80,7 +81,7 @@ func (a *app) rotate(cmd *cobra.Command, r rotation) error {
 	if err != nil {
 		return err
 	}
-	ca, err := c.FinishRotation(cmd.Context(), pki.EncodePEM("CERTIFICATE", der))
+	ca, err := c.Because(r.reason).FinishRotation(cmd.Context(), pki.EncodePEM("CERTIFICATE", der))
 	if err != nil {
 		return err
 	}

@@ -201,8 +201,10 @@ func isTerminal(w any) bool {
 }
 
 // width is that of the terminal, 0 when the output goes elsewhere.
-func (a *app) width() int {
-	if f, ok := a.out.(*os.File); ok {
+func (a *app) width() int { return widthOf(a.out) }
+
+func widthOf(w any) int {
+	if f, ok := w.(*os.File); ok {
 		if width, _, err := term.GetSize(f.Fd()); err == nil {
 			return width
 		}

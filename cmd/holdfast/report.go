@@ -32,7 +32,8 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 		a.complain(misuse(cmd, err))
 		return 2
 	}
-	a.complain(explain(err))
+	detail, fix := explain(err)
+	a.complain(detail, a.fixOfProfile(err, fix))
 	a.rows(err)
 	if problems, ok := errors.AsType[config.Problems](err); ok && slices.ContainsFunc(problems, fromFlag) {
 		return 2
@@ -86,6 +87,25 @@ func explain(err error) (detail, fix string) {
 		fix = fixed.fix
 	}
 	return detail, fix
+}
+
+// fixOfProfile says what to do when it is the sign-in of a profile that the server
+// does not take, or the server that the profile does not.
+func (a *app) fixOfProfile(err error, fix string) string {
+	if a.loggedIn == "" {
+		return fix
+	}
+	p, isProblem := errors.AsType[*adminapi.Problem](err)
+	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
+	switch {
+	case isProblem && p.Code == "step-up-needed":
+		return "prove that it is you with `holdfast login --again --profile " + a.loggedIn + "`, or with a code and `holdfast account confirm`, then do it again"
+	case isProblem && p.Status == 401:
+		return "log in with `holdfast login --again --profile " + a.loggedIn + "`"
+	case unknown:
+		return "if the server has a new root, compare it and log in with `holdfast login --again --profile " + a.loggedIn + " --ca FILE`"
+	}
+	return fix
 }
 
 // fixOfCall says what to do when a server could not be spoken to.

@@ -127,8 +127,12 @@ func (a *app) welcome(cfg config.Config, r server.Ready) {
 	line("metrics", r.Metrics)
 	line("trust domain", cfg.TrustDomain)
 	line("authorities", r.CAFile)
+	if r.SignIn != "" {
+		line("sign in", r.SignIn)
+		line("", "this link makes you the first administrator; it works once, until tomorrow")
+	}
 	if r.AdminTokenFile != "" {
-		line("sign in with", "the token in "+r.AdminTokenFile)
+		line("token", r.AdminTokenFile+" (for programs on this machine)")
 	}
 	fmt.Fprintf(&b, `
 Next, in another terminal:

@@ -254,7 +254,10 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 		}
 		return Judge(ap.Addr(), d.policy.Allow)
 	}
-	nd := &net.Dialer{Timeout: d.policy.Timeout, ControlContext: control}
+	// Each address gets its share of the time: one that swallows packets must
+	// not keep the next from being tried.
+	share := max(d.policy.Timeout/time.Duration(len(addrs)), time.Second)
+	nd := &net.Dialer{Timeout: share, ControlContext: control}
 	for _, a := range addrs {
 		var conn net.Conn
 		if conn, err = nd.DialContext(ctx, network, net.JoinHostPort(a.String(), port)); err == nil {

@@ -167,22 +167,62 @@ func flags(command, guarded, conditional, itself bool) (s string) {
 	return s
 }
 
-// What the map calls unguarded does pass the policy: the pump's start reaches a doser.
+// Two types with one topic for all of their commands: what guards a command of
+// the one does not guard it at the other.
+const careless = `
+apiVersion: holdfast.dev/v1
+kind: DeviceType
+metadata: {name: doser}
+spec:
+  subscribe: [{name: commands, topic: "w/${device.zone}/${device.id}/cmd/+"}]
+  commands: [{name: dose, topic: "w/${device.zone}/${device.id}/cmd/dose", payload: {format: json, fields: [{path: /ml, type: number, required: true, max: 50}]}}]
+---
+apiVersion: holdfast.dev/v1
+kind: DeviceType
+metadata: {name: pump}
+spec:
+  subscribe: [{name: commands, topic: "w/${device.zone}/${device.id}/cmd/+"}]
+  commands: [{name: start, topic: "w/${device.zone}/${device.id}/cmd/start", rate: {messages: 6/h, burst: 2}}]
+---
+apiVersion: holdfast.dev/v1
+kind: App
+metadata: {name: scada}
+spec:
+  publish: [{name: all, topics: ["w/+/+/cmd/dose", "w/+/+/cmd/start", "w/+/+/cmd/stop"]}]
+`
+
+// What the map calls unguarded does pass the policy: the pump's start reaches a
+// doser.
 func TestUnguardedIsTrue(t *testing.T) {
-	m, _ := load(t)
+	m, problems := manifest.Load([]manifest.File{{Name: "careless.yaml", Data: []byte(careless)}})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
 	set, problems := policy.Compile(m, policy.Config{})
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	doser := policy.Principal{Kind: policy.Device, ID: "doser-plant-1", Type: "chlorine-doser", Zone: "riverside-plant", State: "active"}
+	g := reach.Build(m, reach.Fleet{Zones: []reach.Zone{{Name: "plant"}}, Groups: []reach.Group{{Zone: "plant", Type: "doser", Profile: "device", Count: 1}}}, reach.Limits{})
+	open := map[string]bool{}
+	for i := range g.Edges {
+		for _, w := range g.Edges[i].Ways {
+			if len(w.Interlocks) == 0 {
+				open[w.Topic[strings.LastIndex(w.Topic, "/")+1:]] = true
+			}
+		}
+	}
+	doser := policy.Principal{Kind: policy.Device, ID: "d1", Type: "doser", Zone: "plant", State: "active"}
 	target := func(string) (policy.Principal, bool) { return doser, true }
-	for topic, want := range map[string]bool{"cmd/start": true, "cmd/stop": true, "cmd/dose": false, "cmd/other": false} {
-		topic = "water/riverside-plant/doser-plant-1/" + topic
-		msg := policy.Message{Topic: topic, QoS: 1, Payload: []byte("{}")}
+	for command, want := range map[string]bool{"start": true, "stop": true, "dose": false, "other": false} {
+		topic := "w/plant/d1/cmd/" + command
+		msg := policy.Message{Topic: topic, QoS: 0, Payload: []byte("{}")}
 		sent := set.For(policy.Principal{Kind: policy.App, ID: "scada"}).Publish(topic).Check(msg, time.Unix(0, 0), nil, target)
 		got := set.For(doser).Receive(topic).Check(msg, time.Unix(0, 0), nil, target)
 		if (sent.Allowed && got.Allowed) != want {
 			t.Errorf("%s: sent %v, received %v", topic, sent, got)
+		}
+		if open[command] != want {
+			t.Errorf("%s: the map says %v, policy %v", topic, open[command], want)
 		}
 	}
 }

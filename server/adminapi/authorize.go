@@ -35,6 +35,12 @@ type scoped interface {
 	objects(ctx context.Context, a *api) (list []access.Object, what, name string, err error)
 }
 
+// proposing is an input that names what shall be: it is its sender's own word, so
+// that a refusal need not hide it.
+type proposing interface {
+	proposed() (o access.Object, what, name string)
+}
+
 // exempting is an input that may not need the second person that its operation
 // names.
 type exempting interface {
@@ -47,12 +53,13 @@ type reasonable interface{ reason() string }
 // setRule binds an operation to its rule. What has none cannot be registered, so
 // that a new operation without one fails every test.
 func (a *api) setRule(op operation, input any, limit int64) {
+	_, proposes := input.(proposing)
 	switch _, objects := input.(scoped); {
 	case op.allow == "":
 		panic("adminapi: the operation " + op.id + " has no permission")
 	case op.allow != access.Own && !op.allow.Known():
 		panic("adminapi: the operation " + op.id + " asks for an unknown permission")
-	case op.allow.Info().Scoped && !objects && !op.filters:
+	case op.allow.Info().Scoped && !objects && !proposes && !op.filters:
 		panic("adminapi: the operation " + op.id + " does not say what it is about")
 	}
 	a.rules[op.method+" "+basePath+strings.TrimPrefix(op.path, "/")] = rule{op.id, op.allow, op.fresh, op.second, op.also, limit}
@@ -83,21 +90,48 @@ func (a *api) check(ctx context.Context, rule rule, in any) error {
 	if err != nil {
 		return err
 	}
-	if s, ok := in.(scoped); ok && !id.Rights.Everywhere(rule.allow, a.now()) {
-		objects, what, name, err := s.objects(ctx, a)
-		if err != nil {
+	if !id.Rights.Everywhere(rule.allow, a.now()) {
+		if err := a.checkScope(ctx, id, rule, in); err != nil {
 			return err
 		}
-		for _, o := range objects {
-			if err := a.covers(id, rule.allow, o, what, name); err != nil {
-				return err
-			}
+	}
+	if g, ok := in.(guarded); ok && !id.Rights.IsRoot() {
+		if err := g.guard(ctx, a, id, rule); err != nil {
+			return err
 		}
 	}
 	if rule.second == "" || carriedOut(ctx) {
 		return nil
 	}
 	return a.askSecond(ctx, id, rule, in)
+}
+
+// checkScope looks at everything that an input is about.
+func (a *api) checkScope(ctx context.Context, id access.Identity, rule rule, in any) error {
+	if s, ok := in.(scoped); ok {
+		objects, what, name, err := s.objects(ctx, a)
+		if err != nil {
+			return err
+		}
+		if len(objects) == 0 {
+			return access.OutOfScope(what, name)
+		}
+		many, _ := in.(interface{ names() []string })
+		for i, o := range objects {
+			if many != nil {
+				name = many.names()[i]
+			}
+			if err := a.covers(id, rule.allow, o, what, name); err != nil {
+				return err
+			}
+		}
+	}
+	if p, ok := in.(proposing); ok {
+		if o, what, name := p.proposed(); !id.Rights.Covers(rule.allow, o, a.now()) {
+			return refusal.New(refusal.Forbidden, "out-of-scope", "ask an administrator for a role that covers it", "you may not %s in the part of the fleet that %s %.64q would be in", rule.allow.Info().Meaning, what, name)
+		}
+	}
+	return nil
 }
 
 // covers refuses an object outside of the party's scopes: as unknown, when the

@@ -50,6 +50,7 @@ func newAPI(cfg Config) *api {
 	a.typeOperations()
 	a.zoneOperations()
 	a.deviceOperations()
+	a.devicePermissionOperations()
 	a.exchangeOperations()
 	a.tokenOperations()
 	a.waitingOperations()
@@ -60,11 +61,13 @@ func newAPI(cfg Config) *api {
 	a.sessionOperations()
 	a.auditOperations()
 	a.logOperations()
+	a.auditStateOperations()
 	a.statusOperations()
 	a.roleOperations()
 	a.clientOperations()
 	a.approvalOperations()
 	a.bulkOperations()
+	a.overviewOperations()
 	a.serveDescription()
 	return a
 }
@@ -185,9 +188,9 @@ func (a *api) prove(w http.ResponseWriter, r *http.Request) (*http.Request, erro
 		if id, err = a.authenticate(r); err != nil {
 			return r, err
 		}
-		r = r.WithContext(context.WithValue(r.Context(), identityKey{}, id))
+		r = r.WithContext(context.WithValue(context.WithValue(r.Context(), identityKey{}, id), provenKey{}, true))
 	}
-	if a.cfg.Limit == nil {
+	if a.cfg.Limit == nil || carriedOut(r.Context()) {
 		return r, nil
 	}
 	l := a.cfg.Limit(id)

@@ -90,7 +90,7 @@ func (a *api) entryView(ctx context.Context) func(AuditEntry) Entry {
 	personal := a.mayRead(ctx, access.PersonalRead)
 	return func(e AuditEntry) Entry {
 		v := viewEntry(e)
-		if v.Event.Actor.Kind == string(access.Human) && !personal {
+		if kind := v.Event.Actor.Kind; !personal && (kind == string(access.Human) || kind == string(access.Anonymous)) {
 			v.Event.Actor.Source = ""
 		}
 		return v
@@ -118,7 +118,7 @@ func (a *api) logOperations() {
 	o := operation{id: "log-file", method: http.MethodGet, path: path, tag: "audit", summary: "Get a file of the log",
 		description: "The log as static files (C2SP tlog-tiles): path is `checkpoint`, or `tile/0/000` and the like, slashes included."}.huma()
 	o.Security = []map[string][]string{{"token": {}}}
-	o.Extensions = map[string]any{"x-holdfast-permission": access.AuditRead}
+	o.Extensions = map[string]any{"x-holdfast-permission": access.AuditRead, "x-holdfast-also-permission": access.PersonalRead}
 	o.Parameters = []*huma.Param{{Name: "path", In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}, Example: "tile/0/000"}}
 	o.Responses = map[string]*huma.Response{}
 	for _, status := range o.Errors {

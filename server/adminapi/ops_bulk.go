@@ -47,7 +47,15 @@ func (in *bulkMove) objects(ctx context.Context, a *api) (list []access.Object, 
 		}
 		list = append(list, o)
 	}
-	return list, "device", "in the list", nil
+	return list, "device", "", nil
+}
+
+func (in *bulkMove) names() []string {
+	names := make([]string, len(in.Body.IDs))
+	for i, id := range in.Body.IDs {
+		names[i] = string(id)
+	}
+	return names
 }
 
 // bulkOperations change each device by itself: one that cannot be changed is

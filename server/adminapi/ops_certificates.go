@@ -62,16 +62,23 @@ func (a *api) certificateOperations() {
 }
 
 func (a *api) listCertificates(ctx context.Context, _ access.Actor, in *certificateList) (*body[CertificateList], error) {
-	certificates, err := a.cfg.Certificates.Certificates(ctx, CertificateFilter{Principal: in.Principal, Profile: in.Profile, Status: in.Status,
-		KeyID: in.KeyID, ExpiresBefore: in.ExpiresBefore, After: in.After, Limit: min(in.Limit+1, maxPage)})
-	if err != nil {
-		return nil, err
+	read := func(limit int) func(after string) ([]Certificate, string, error) {
+		return func(after string) ([]Certificate, string, error) {
+			list, err := a.cfg.Certificates.Certificates(ctx, CertificateFilter{Principal: in.Principal, Profile: in.Profile, Status: in.Status,
+				KeyID: in.KeyID, ExpiresBefore: in.ExpiresBefore, After: after, Limit: min(limit+1, maxPage)})
+			if err != nil || len(list) <= limit && len(list) < maxPage {
+				return list, "", err
+			}
+			list = list[:min(limit, len(list))]
+			return list, list[len(list)-1].Serial, nil
+		}
 	}
-	l := CertificateList{Items: present(certificates)}
-	if len(certificates) > in.Limit || len(certificates) == maxPage {
-		l.Items = certificates[:in.Limit]
-		l.Next = l.Items[in.Limit-1].Serial
+	if a.everywhere(ctx, access.CertificateRead) {
+		list, next, err := read(in.Limit)(in.After)
+		return &body[CertificateList]{CertificateList{present(list), next}}, err
 	}
-	l.Items, err = principalsInScope(ctx, a, access.CertificateRead, l.Items, func(c Certificate) (string, string) { return c.Profile, c.Principal })
-	return &body[CertificateList]{l}, err
+	list, next, err := pageInScope(in.Limit, in.After, func(c Certificate) string { return c.Serial }, read(maxPage), func(page []Certificate) ([]Certificate, error) {
+		return principalsInScope(ctx, a, access.CertificateRead, page, func(c Certificate) (string, string) { return c.Profile, c.Principal })
+	})
+	return &body[CertificateList]{CertificateList{present(list), next}}, err
 }

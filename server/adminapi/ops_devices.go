@@ -155,12 +155,15 @@ func (a *api) listDevices(ctx context.Context, _ access.Actor, in *deviceList) (
 	if err != nil {
 		return nil, err
 	}
-	devices, next, err := a.cfg.Devices.Devices(ctx, a.narrow(ctx, access.DeviceRead, f), device.Page{After: in.After, Limit: in.Limit})
-	if err != nil {
-		return nil, err
+	if a.everywhere(ctx, access.DeviceRead) {
+		devices, next, err := a.cfg.Devices.Devices(ctx, f, device.Page{After: in.After, Limit: in.Limit})
+		return &body[DeviceList]{DeviceList{Items: present(devices), Next: next}}, err
 	}
-	if devices, err = inScope(ctx, a, access.DeviceRead, devices, deviceObject); err != nil {
-		return nil, err
-	}
-	return &body[DeviceList]{DeviceList{Items: present(devices), Next: next}}, nil
+	devices, next, err := pageInScope(in.Limit, string(in.After), func(d device.Device) string { return string(d.ID) }, func(after string) ([]device.Device, string, error) {
+		page, next, err := a.cfg.Devices.Devices(ctx, a.narrow(ctx, access.DeviceRead, f), device.Page{After: device.ID(after), Limit: device.MaxPage})
+		return page, string(next), err
+	}, func(page []device.Device) ([]device.Device, error) {
+		return inScope(ctx, a, access.DeviceRead, page, deviceObject)
+	})
+	return &body[DeviceList]{DeviceList{Items: present(devices), Next: device.ID(next)}}, err
 }

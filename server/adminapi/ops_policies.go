@@ -139,6 +139,9 @@ func (a *api) explainPolicy(ctx context.Context, _ access.Actor, in *policyExpla
 	if err := a.mayAskAbout(ctx, q.As); err != nil {
 		return nil, err
 	}
+	if !a.everywhere(ctx, access.DeviceRead) {
+		q.Knows = func(ctx context.Context, id string) bool { return a.mayAskAbout(ctx, "device:"+id) == nil }
+	}
 	e, err := a.cfg.Policies.ExplainPolicy(ctx, q)
 	e.Steps = present(e.Steps)
 	return &body[Explanation]{e}, err

@@ -43,11 +43,18 @@ func (a *api) sessionOperations() {
 		description: "One page of the sessions connected to any server that all given filters select, by client id. A session that waits for its client is shown by its id.",
 		response:    SessionList{[]Session{exampleSession}, exampleSession.ClientID}},
 		func(ctx context.Context, _ access.Actor, in *sessionQuery) (*body[SessionList], error) {
-			sessions, next, err := a.cfg.Sessions.ListSessions(ctx, SessionFilter{Kind: in.Kind, Type: in.Type, Zone: in.Zone,
-				Prefix: in.Prefix, Node: in.Node, After: in.After, Limit: in.Limit})
-			if err == nil {
-				sessions, err = principalsInScope(ctx, a, access.SessionRead, sessions, func(s Session) (string, string) { return s.Kind, s.ID })
+			read := func(limit int) func(after string) ([]Session, string, error) {
+				return func(after string) ([]Session, string, error) {
+					return a.cfg.Sessions.ListSessions(ctx, SessionFilter{Kind: in.Kind, Type: in.Type, Zone: in.Zone, Prefix: in.Prefix, Node: in.Node, After: after, Limit: limit})
+				}
 			}
+			if a.everywhere(ctx, access.SessionRead) {
+				sessions, next, err := read(in.Limit)(in.After)
+				return &body[SessionList]{SessionList{items(sessions, viewSession).Body.Items, next}}, err
+			}
+			sessions, next, err := pageInScope(in.Limit, in.After, func(s Session) string { return s.ClientID }, read(maxPage), func(page []Session) ([]Session, error) {
+				return principalsInScope(ctx, a, access.SessionRead, page, func(s Session) (string, string) { return s.Kind, s.ID })
+			})
 			return &body[SessionList]{SessionList{items(sessions, viewSession).Body.Items, next}}, err
 		})
 	register(a, operation{id: "show-session", allow: access.SessionRead, method: http.MethodGet, path: "/sessions/{client}", tag: tag, summary: "Show an MQTT session",
@@ -70,9 +77,13 @@ func (a *api) sessionOperations() {
 
 type tapQuery struct {
 	Filter   string `query:"filter" required:"true" minLength:"1" maxLength:"65535" doc:"a topic filter" example:"water/#"`
-	Audience string `query:"audience" maxLength:"63" doc:"sees marked fields as this audience does; operator when left out"`
+	Audience string `query:"audience" maxLength:"63" doc:"sees marked fields as this audience does; operator when left out. Without personal.read it has to be left out, and marked fields are not shown"`
 	exchange
 }
+
+// noAudience cannot be the name of a declared audience, so that it sees no marked
+// field.
+const noAudience = "(none)"
 
 // tapLine is one line of a tap. The reader of a tap whose message is nil has to
 // look at the other fields.
@@ -90,11 +101,26 @@ const beat = stallTime / 3
 // tap hands the messages of the service on. The service yields in a goroutine of
 // its own, so that a beat can go out between two messages.
 func (a *api) tap(ctx context.Context, by access.Actor, in *tapQuery) (*huma.StreamResponse, error) {
+	needs := []access.Permission{access.MessageTap}
+	switch personal := a.mayRead(ctx, access.PersonalRead); {
+	case personal:
+		needs = append(needs, access.PersonalRead)
+	case in.Audience != "":
+		return nil, access.Denied(access.PersonalRead)
+	default:
+		in.Audience = noAudience
+	}
+	r, _ := in.open()
+	reader, err := a.prover(r)
+	if err != nil {
+		return nil, err
+	}
 	return a.stream(in.exchange, "application/x-ndjson", "", func(out *outflow) error {
 		ctx, stop := context.WithCancel(ctx)
 		defer stop()
-		steps, ended := make(chan Tapped), make(chan error, 1)
-		mayShow := a.tapScope(ctx, access.MessageTap)
+		steps, ended, lost := make(chan Tapped), make(chan error, 1), make(chan error, 1)
+		mayShow := a.tapScope(ctx, reader, access.MessageTap)
+		go func() { lost <- reader.watch(ctx, stop, needs...) }()
 		go func() {
 			ended <- a.cfg.Tap.Tap(ctx, by, in.Filter, in.Audience, func(t Tapped) error {
 				if t.Message != nil && !mayShow(t.Message.From) {
@@ -108,13 +134,13 @@ func (a *api) tap(ctx context.Context, by access.Actor, in *tapQuery) (*huma.Str
 				}
 			})
 		}()
-		return a.copyTap(ctx, stop, in.Filter, steps, ended, out)
+		return a.copyTap(ctx, stop, in.Filter, steps, ended, lost, out)
 	}), nil
 }
 
 // copyTap writes steps until the tap has ended: by itself, because the reader
 // is gone, or because it cannot be written to.
-func (a *api) copyTap(ctx context.Context, stop func(), filter string, steps <-chan Tapped, ended <-chan error, out *outflow) error {
+func (a *api) copyTap(ctx context.Context, stop func(), filter string, steps <-chan Tapped, ended, lost <-chan error, out *outflow) error {
 	line := func(v any) {
 		b, err := json.Marshal(v)
 		if err == nil && v == nil {
@@ -148,6 +174,14 @@ func (a *api) copyTap(ctx context.Context, stop func(), filter string, steps <-c
 			if out.begun {
 				line(nil)
 			}
+		case err := <-lost: // the reader's right, or its token, is gone
+			if err != nil && out.begun {
+				line(tapLine{Problem: a.problem(context.WithoutCancel(ctx), err)})
+			}
+			if err != nil {
+				return nil
+			}
+			lost = nil
 		case err := <-ended:
 			if err != nil && !errors.Is(err, context.Canceled) && out.begun && ctx.Err() == nil {
 				line(tapLine{Problem: a.problem(ctx, err)})

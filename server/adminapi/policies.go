@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/holdfast-iot/holdfast/access"
+	"github.com/holdfast-iot/holdfast/device"
 	"github.com/holdfast-iot/holdfast/refusal"
 )
 
@@ -175,6 +176,10 @@ type ExplainQuery struct {
 	Subscribe string         `json:"subscribe,omitempty" maxLength:"65535" doc:"a topic filter"`
 	QoS       int            `json:"qos,omitempty" minimum:"0" maximum:"2" doc:"of subscribe"`
 	At        time.Time      `json:"at,omitzero" doc:"when; now if left out"`
+
+	// Knows tells whether who asks may know of the device that a command is for; nil:
+	// of all. One that they may not know of is answered for as one that does not exist.
+	Knows func(ctx context.Context, id string) bool `json:"-"`
 }
 
 // ExplainStep is one rule that was looked at.
@@ -213,6 +218,7 @@ type Policies interface {
 	PolicyVersions(ctx context.Context, before int64, limit int) ([]PolicyVersion, error)
 	TestPolicy(ctx context.Context, files []PolicyFile) (PolicyTestReport, error) // no files: the active ones
 	ExplainPolicy(ctx context.Context, q ExplainQuery) (Explanation, error)
+	DevicePermissions(ctx context.Context, id device.ID) (DevicePermissions, error)
 }
 
 // Rejected is a refusal with one row for each thing that is wrong.

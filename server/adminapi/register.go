@@ -62,6 +62,9 @@ func register[I, O any](a *api, op operation, do func(ctx context.Context, by ac
 	if op.fresh {
 		o.Extensions["x-holdfast-step-up"] = true
 	}
+	if op.also != "" {
+		o.Extensions["x-holdfast-also-permission"] = op.also
+	}
 	if op.second != "" {
 		o.Extensions["x-holdfast-second-person"] = op.second
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/holdfast-iot/holdfast/access"
 	"github.com/holdfast-iot/holdfast/device"
 	"github.com/holdfast-iot/holdfast/enroll"
+	"github.com/holdfast-iot/holdfast/refusal"
 )
 
 // What the inputs of operations are about, for scopes.
@@ -25,19 +26,47 @@ func (in *deviceMaintenance) objects(ctx context.Context, a *api) ([]access.Obje
 	return a.aboutDevice(ctx, in.ID)
 }
 
-func (in *devicePost) objects(context.Context, *api) ([]access.Object, string, string, error) {
-	return []access.Object{{Zone: in.Body.Zone, Type: in.Body.Type, Labels: in.Body.Labels}}, "device", string(in.Body.ID), nil
+func (in *devicePost) proposed() (access.Object, string, string) {
+	return access.Object{Zone: in.Body.Zone, Type: in.Body.Type, Labels: in.Body.Labels}, "device", string(in.Body.ID)
 }
 
-// objects are the device as it is and as it shall be: nobody moves one out of
-// what they may touch, or into it.
+// A device is looked at as it is and as it shall be: nobody moves one out of what
+// they may touch, or into it.
 func (in *devicePut) objects(ctx context.Context, a *api) ([]access.Object, string, string, error) {
-	list, what, name, err := a.aboutDevice(ctx, in.ID)
-	return append(list, access.Object{Zone: in.Body.Zone, Type: in.Body.Type, Labels: in.Body.Labels}), what, name, err
+	return a.aboutDevice(ctx, in.ID)
 }
 
-func (in *tokenPost) objects(context.Context, *api) ([]access.Object, string, string, error) {
-	return []access.Object{{Zone: in.Body.Zone, Type: in.Body.Type, Labels: in.Body.Labels}}, "zone", string(in.Body.Zone), nil
+func (in *devicePut) proposed() (access.Object, string, string) {
+	return access.Object{Zone: in.Body.Zone, Type: in.Body.Type, Labels: in.Body.Labels}, "device", string(in.ID)
+}
+
+// objects are the device that a token is made for, where there is one: the token
+// lets it enrol anew, with whatever key.
+func (in *tokenPost) objects(ctx context.Context, a *api) ([]access.Object, string, string, error) {
+	o, _ := in.made()
+	if in.Body.DeviceID != "" {
+		d, err := a.cfg.Devices.Device(ctx, in.Body.DeviceID)
+		if refusal.As(err) == nil || refusal.As(err).Kind != refusal.NotFound {
+			return []access.Object{deviceObject(d)}, "device", string(in.Body.DeviceID), err
+		}
+	}
+	return []access.Object{o}, "zone", string(in.Body.Zone), nil
+}
+
+func (in *tokenPost) proposed() (access.Object, string, string) {
+	o, name := in.made()
+	return o, "a device of zone", name
+}
+
+// made is what a token lets in. Its labels are those of devices that it adds; one
+// for any name also lets in devices that are registered with other labels, so
+// that a part of the fleet chosen by labels cannot hold such a token.
+func (in *tokenPost) made() (access.Object, string) {
+	o := access.Object{Zone: in.Body.Zone, Type: in.Body.Type}
+	if in.Body.DeviceID != "" {
+		o.Labels = in.Body.Labels
+	}
+	return o, string(in.Body.Zone)
 }
 
 func tokenObject(t enroll.Token) access.Object {
@@ -158,16 +187,13 @@ const scopeMemory = 10 * time.Second
 
 // tapScope tells of each sender whether the tap's reader may see its messages.
 // What cannot be looked up is not shown.
-func (a *api) tapScope(ctx context.Context, p access.Permission) func(TapFrom) bool {
-	id, err := identity(ctx)
-	if err != nil {
-		return func(TapFrom) bool { return false }
-	}
-	if id.Rights.Everywhere(p, a.now()) {
-		return func(TapFrom) bool { return true }
-	}
+func (a *api) tapScope(ctx context.Context, by *prover, p access.Permission) func(TapFrom) bool {
 	known, read := map[string]bool{}, a.now()
 	return func(from TapFrom) bool {
+		id := by.id.Load()
+		if id.Rights.Everywhere(p, a.now()) {
+			return true
+		}
 		if a.now().Sub(read) > scopeMemory {
 			known, read = map[string]bool{}, a.now()
 		}

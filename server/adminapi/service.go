@@ -37,6 +37,7 @@ type Config struct {
 	Tap          Tap
 	Roles        Roles
 	Clients      Clients
+	Watch        Watch
 	Status       func(ctx context.Context) (Status, error)
 	// Source tells where a request came from; nil takes the address of the
 	// connection. It must not believe a header that clients may set.
@@ -229,6 +230,7 @@ type Audit interface {
 	Checkpoint(ctx context.Context) (signed []byte, verifierKey string, err error)
 	Tile(ctx context.Context, path string) (data []byte, immutable bool, err error) // C2SP tlog-tiles
 	Export(ctx context.Context, w io.Writer, format string) error                   // "log" (offline verification) or "ocsf"
+	AuditState(ctx context.Context) (AuditState, error)
 }
 
 // Status is what `holdfast status` shows.

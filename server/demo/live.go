@@ -183,9 +183,10 @@ func (l *live) device(t *thing) *member {
 			if err != nil {
 				return err
 			}
-			switch row.Type {
-			case pumpType, valveType, doserType:
-				return granted(ctx, func() error { return c.subscribe(ctx, base+"cmd/+") })
+			for _, command := range commandsOf[row.Type] {
+				if err := granted(ctx, func() error { return c.subscribe(ctx, base+"cmd/"+command) }); err != nil {
+					return err
+				}
 			}
 			return nil
 		},

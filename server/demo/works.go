@@ -50,6 +50,13 @@ const (
 	leakType    = "leak-sensor"
 )
 
+// commandsOf are the commands that each type listens to.
+var commandsOf = map[device.TypeName][]string{
+	pumpType:  {"start", "stop", "speed", "identify"},
+	valveType: {"position"},
+	doserType: {"dose", "stop"},
+}
+
 // chlorPerMl is the residual that 1 ml/min of dose makes in the end, in mg/l.
 const chlorPerMl = 0.04
 

@@ -88,7 +88,7 @@ type caller struct {
 func (c caller) cli() bool { return c.method == public }
 
 func (c caller) actor(source netip.Addr) access.Actor {
-	return access.Actor{Kind: access.Client, ID: c.Name, Source: sourceText(source)}
+	return access.Actor{Kind: access.Client, ID: c.ID, Source: sourceText(source)}
 }
 
 func sourceText(a netip.Addr) string {
@@ -138,10 +138,13 @@ func (s *Server) proveClient(r *request, p proof) (c caller, why string, err err
 		}
 		p.id = signed.claims.Subject
 	}
-	found := len(p.id) <= 128 && p.id != ""
+	found := plausible(p.id)
 	if found {
 		c.Client, err = s.cfg.Clients.ByID(r.Context(), p.id)
-		if found = !errors.Is(err, sqlstore.ErrNotFound); found && err != nil {
+		if errors.Is(err, sqlstore.ErrNotFound) {
+			found, err = false, nil
+		}
+		if err != nil {
 			return c, "", err
 		}
 	}
@@ -171,6 +174,12 @@ func (s *Server) proveClient(r *request, p proof) (c caller, why string, err err
 		}
 	}
 	return c, why, err
+}
+
+// plausible tells whether a client id can be one. Databases do not take every
+// byte.
+func plausible(id string) bool {
+	return len(id) > 0 && len(id) <= 128 && !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r >= 0x7f })
 }
 
 // assertionID names an assertion that may be used once.

@@ -125,7 +125,7 @@ func (s *Server) authorizeDevice(r *request) (any, error) {
 	w := waiting{Secret: sum[:], Scope: scope, Source: r.source, Agent: audit.Text(r.UserAgent(), 256), At: now, Interval: pollInterval, State: waitingState}
 	for range 3 { // a code that is taken is one in millions
 		code := newUserCode()
-		ok, err := s.cfg.Store.InsertDeviceCode(r.Context(), userHash(code), w.encode(), now.Add(deviceLife), maxWaiting)
+		ok, err := s.cfg.Store.InsertDeviceCode(r.Context(), userHash(code), w.encode(), now, now.Add(deviceLife), maxWaiting)
 		if errors.Is(err, sqlstore.ErrChanged) {
 			continue
 		}

@@ -72,13 +72,13 @@ func (r *remembered) drop(key [32]byte) {
 }
 
 // Forget makes the next use of tokens ask anew: those of an API client (its id)
-// or of a sign-in (its id) that changed or ended.
+// or of a sign-in (its id, or its person's) that changed or ended.
 func (s *Server) Forget(id string) {
 	r := &s.remembered
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.forgot++
-	maps.DeleteFunc(r.tokens, func(_ [32]byte, k known) bool { return k.Client == id || k.SignIn != "" && k.SignIn == id })
+	maps.DeleteFunc(r.tokens, func(_ [32]byte, k known) bool { return k.Client == id || k.SignIn != "" && k.SignIn == id || k.Person != "" && string(k.Person) == id })
 }
 
 // revoked knows the tokens that were taken back.

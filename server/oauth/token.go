@@ -98,10 +98,10 @@ func (s *Server) makeRefresh(secret enroll.Secret, scope *string) (string, error
 func (s *Server) readRefresh(token enroll.Secret) (secret enroll.Secret, scope *string, ok bool) {
 	text := token.Reveal()
 	dot := strings.LastIndexByte(text, '.')
-	if len(text) > maxRefresh || dot <= 0 {
+	if len(text) > maxRefresh || dot <= 0 || strings.ContainsAny(text, "\r\n") {
 		return secret, nil, false
 	}
-	sealed, err := base64.RawURLEncoding.DecodeString(text[dot+1:])
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(text[dot+1:])
 	if err != nil {
 		return secret, nil, false
 	}

@@ -89,12 +89,16 @@ func (g *guard) forgive(account string, source netip.Addr) {
 	g.pairs.drop(account + "|" + sourceKey(source))
 }
 
-// many tells whether the account is slowed down now, and whether that just began.
+// many tells, at most once an hour, that the account is slowed down.
 func (g *guard) many(account string, now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	c := g.accounts.get(account)
-	return c != nil && int(c.failures) == accountFree+1
+	if c == nil || c.failures < accountFree || now.Sub(c.told) < time.Hour {
+		return false
+	}
+	c.told = now
+	return true
 }
 
 // counters count failures by key and forget the key not seen for longest.
@@ -110,6 +114,7 @@ type counter struct {
 	key      string
 	failures float64 // at last
 	last     time.Time
+	told     time.Time // when somebody was told of it
 }
 
 func newCounters(free int, forget, most time.Duration) counters {

@@ -133,12 +133,19 @@ func (p *People) sealFlow(purpose, signIn string, session *webauthn.SessionData,
 	return Challenge{text, base64.RawURLEncoding.EncodeToString(sealed)}, err
 }
 
-// openFlow checks what the browser handed back, and returns the step that spends
-// its challenge.
-func (p *People) openFlow(purpose, signIn, text string) (webauthn.SessionData, sqlstore.PersonStep, error) {
+// ticket is a challenge that can be answered once.
+type ticket struct {
+	id    string
+	until time.Time
+}
+
+func (t ticket) spend() sqlstore.PersonStep { return sqlstore.UseOnce("passkey", t.id, t.until) }
+
+// openFlow checks what the browser handed back.
+func (p *People) openFlow(purpose, signIn, text string) (webauthn.SessionData, ticket, error) {
 	var f flow
 	if len(text) > maxFlow {
-		return f.Session, nil, badPasskey()
+		return f.Session, ticket{}, badPasskey()
 	}
 	sealed, err := base64.RawURLEncoding.DecodeString(text)
 	var plain []byte
@@ -146,10 +153,10 @@ func (p *People) openFlow(purpose, signIn, text string) (webauthn.SessionData, s
 		plain, err = p.cfg.Open(sealed, []byte("passkey:"+purpose))
 	}
 	if err != nil || json.Unmarshal(plain, &f) != nil || f.Purpose != purpose || f.SignIn != signIn || f.Session.Challenge == "" || p.now().Unix() >= f.Expires {
-		return f.Session, nil, refusal.New(refusal.Unauthenticated, "passkey-expired", "try again", "this took too long, or belongs to another sign-in")
+		return f.Session, ticket{}, refusal.New(refusal.Unauthenticated, "passkey-expired", "try again", "this took too long, or belongs to another sign-in")
 	}
 	sum := sha256.Sum256([]byte(f.Session.Challenge))
-	return f.Session, sqlstore.UseOnce("passkey", base64.RawURLEncoding.EncodeToString(sum[:]), time.Unix(f.Expires, 0)), nil
+	return f.Session, ticket{base64.RawURLEncoding.EncodeToString(sum[:]), time.Unix(f.Expires, 0)}, nil
 }
 
 // BeginPasskey asks for any passkey of anybody (a discoverable credential): for
@@ -206,12 +213,12 @@ func (p *People) Passkey(ctx context.Context, flow string, answer []byte, at Whe
 	case h.person.State != access.PersonActive:
 		return none(p.refusedPasskey(ctx, stranger(at), h.person.ID, errors.New("the account is not active")))
 	}
-	use, err := p.useKey(ctx, h, key, at)
+	use, err := p.useKey(ctx, h, key, once, at)
 	if err != nil {
 		return none(err)
 	}
 	return p.advance(ctx, step{person: h.person, proofs: proofs, kind: Console, method: ByPasskey, strong: true, keep: true, at: at,
-		spent: []sqlstore.PersonStep{once, use}})
+		spent: []sqlstore.PersonStep{once.spend(), use}})
 }
 
 func (p *People) refusedPasskey(ctx context.Context, by access.Actor, id access.PersonID, why error) error {
@@ -232,10 +239,18 @@ func parseAssertion(answer []byte) (*protocol.ParsedCredentialAssertionData, err
 }
 
 // useKey is the step that moves the counter of a passkey on. One that went back
-// means that two devices have the key: it signs nobody in.
-func (p *People) useKey(ctx context.Context, h *holder, key *webauthn.Credential, at Where) (sqlstore.PersonStep, error) {
+// in answer to a new challenge means that two devices have the key: it signs
+// nobody in.
+func (p *People) useKey(ctx context.Context, h *holder, key *webauthn.Credential, once ticket, at Where) (sqlstore.PersonStep, error) {
 	id := base64.RawURLEncoding.EncodeToString(key.ID)
 	if key.Authenticator.CloneWarning {
+		first, err := p.cfg.Store.Once(ctx, "passkey", once.id, once.until)
+		if err != nil {
+			return nil, err
+		}
+		if !first {
+			return nil, lost(sqlstore.ErrSpent)
+		}
 		p.alarm(ctx, NoticeCloned, h.person, at, "")
 		return nil, p.refusedPasskey(ctx, self(h.person.ID, at), h.person.ID, errors.New("the passkey's counter went back: there may be a copy of it"))
 	}
@@ -316,12 +331,12 @@ func (p *People) ProvePasskey(ctx context.Context, in SignIn, flow string, answe
 	if err != nil {
 		return none(p.refusedPasskey(ctx, self(person.ID, at), person.ID, err))
 	}
-	use, err := p.useKey(ctx, h, key, at)
+	use, err := p.useKey(ctx, h, key, once, at)
 	if err != nil {
 		return none(err)
 	}
 	st := p.going(in, person, proofs, at)
-	st.method, st.strong, st.keep, st.spent = ByPasskey, true, true, []sqlstore.PersonStep{once, use}
+	st.method, st.strong, st.keep, st.spent = ByPasskey, true, true, []sqlstore.PersonStep{once.spend(), use}
 	p.stepped(&st, in)
 	return p.advance(ctx, st)
 }
@@ -398,7 +413,7 @@ func (p *People) AddPasskey(ctx context.Context, in SignIn, name, flow string, a
 	row := sqlstore.Passkey{ID: base64.RawURLEncoding.EncodeToString(key.ID), Name: name, Credential: record, CreatedAt: p.now()}
 	st := p.going(in, person, proofs, at)
 	st.method, st.strong, st.enrolled = ByPasskey, true, true
-	st.spent = []sqlstore.PersonStep{once, sqlstore.AddPasskey(row, maxPasskeys)}
+	st.spent = []sqlstore.PersonStep{once.spend(), sqlstore.AddPasskey(row, maxPasskeys)}
 	p.added(&st, in, "passkey", row.ID)
 	return p.advance(ctx, st)
 }

@@ -7,15 +7,15 @@ import (
 
 // network is where a source is, roughly: an IPv4 /24 or an IPv6 /48.
 func network(a netip.Addr) string {
+	if !a.IsValid() {
+		return "unknown"
+	}
 	a = a.Unmap()
 	bits := 48
 	if a.Is4() {
 		bits = 24
 	}
-	n, err := a.Prefix(bits)
-	if err != nil {
-		return "unknown"
-	}
+	n, _ := a.Prefix(bits) // in range
 	return n.String()
 }
 

@@ -27,15 +27,12 @@ func (d *draft) applyEmails(o operation) error {
 	}
 	chosen := func(e email) bool { return o.attr.where == nil || o.attr.where.holds(emailAs(e)) }
 	if o.op == "remove" && o.attr.sub == "" {
-		before := len(d.emails)
-		if d.emails = slices.DeleteFunc(d.emails, chosen); len(d.emails) == before {
-			return bad(noTarget, "no address fits the path")
-		}
+		d.emails = slices.DeleteFunc(d.emails, chosen)
 		return nil
 	}
 	if !slices.ContainsFunc(d.emails, chosen) {
 		if o.op == "remove" {
-			return bad(noTarget, "no address fits the path")
+			return nil // it may be an address that was not kept: the rest of the PATCH must not fail for it
 		}
 		// Entra ID replaces emails[type eq "work"].value where there is none yet.
 		e, ok := described(o.attr.where)

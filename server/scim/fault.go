@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/holdfast-iot/holdfast/refusal"
 )
@@ -50,7 +51,7 @@ func tooLarge(detail string, args ...any) *fault {
 // clip shortens what a sentence repeats of a request.
 func clip(s string) string {
 	if len(s) > 64 {
-		s = s[:64] + "…"
+		s = strings.ToValidUTF8(s[:64], "") + "…"
 	}
 	return strconv.QuoteToGraphic(s)
 }

@@ -105,7 +105,7 @@ func TestEntra(t *testing.T) {
 	b.check(b.want(200, "GET", `/Groups?excludedAttributes=members&filter=displayName eq "displayName"`, ""), map[string]any{"totalResults": 1, "Resources.0.id": g})
 	b.want(204, "PATCH", "/Groups/"+g, ops(`{"op":"Replace","path":"displayName","value":"1879db59"}`))
 	b.want(204, "PATCH", "/Groups/"+g, ops(`{"op":"Add","path":"members","value":[{"$ref":null,"value":"`+id+`"}]}`))
-	for filter, n := range map[string]int{`id eq "` + g + `" and members eq "` + id + `"`: 1, `members[value eq "` + id + `"]`: 1, `members.value eq "nobody"`: 0, `members eq "x" or id eq "` + g + `"`: 1} {
+	for filter, n := range map[string]int{`id eq "` + g + `" and members eq "` + id + `"`: 1, `members[value eq "` + id + `"]`: 1, `members[value eq "` + id + `"] and id eq "` + g + `"`: 1, `(members[value eq "` + id + `"]) and externalId eq "x"`: 0, `members.value eq "nobody"`: 0, `members eq "x" or id eq "` + g + `"`: 1} {
 		b.check(b.want(200, "GET", "/Groups?filter="+filter, ""), map[string]any{"totalResults": n})
 	}
 	b.want(204, "PATCH", "/Groups/"+g, ops(`{"op":"Remove","path":"members","value":[{"$ref":null,"value":"`+id+`"}]}`))

@@ -103,5 +103,5 @@ func moment(v any) (time.Time, bool) {
 	if !ok || math.IsNaN(f) || f < 0 || f > 1<<40 {
 		return time.Time{}, false
 	}
-	return time.Unix(int64(f), 0), true
+	return time.Unix(int64(f), 0).UTC(), true
 }

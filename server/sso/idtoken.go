@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -122,7 +121,7 @@ func (p *OIDC) addUserInfo(ctx context.Context, d discovered, tok *oauth2.Token,
 }
 
 func (p *OIDC) askUserInfo(ctx context.Context, d discovered, tok *oauth2.Token) ([]byte, error) {
-	if !strings.EqualFold(tok.TokenType, "bearer") {
+	if tok.Type() != "Bearer" {
 		return nil, fail(CodeMisconfigured, "the provider's access tokens are of type %q, not bearer", clean(tok.TokenType))
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.UserInfoURL, nil)

@@ -81,7 +81,7 @@ func parseKeys(body []byte) ([]jose.JSONWebKey, error) {
 func strong(key any) bool {
 	switch k := key.(type) {
 	case *rsa.PublicKey:
-		return k.N.BitLen() >= 2048 && k.N.BitLen() <= 8192 && k.E >= 3 && k.E < 1<<31
+		return k.N.BitLen() >= 2048 && k.N.BitLen() <= 8192 && k.E >= 3 && uint64(k.E) < 1<<31
 	case *ecdsa.PublicKey:
 		return k.Curve == elliptic.P256() || k.Curve == elliptic.P384()
 	case ed25519.PublicKey:

@@ -5,6 +5,7 @@ import (
 	"compress/flate"
 	"context"
 	"crypto"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -33,7 +34,9 @@ func TestSAMLSignsIn(t *testing.T) {
 	both.response = true
 	strong := byAssertion()
 	strong.method = dsig.RSASHA512SignatureMethod
-	for name, s := range map[string]signing{"assertion": byAssertion(), "response": whole, "both": both, "ECDSA": ec, "SHA-512": strong} {
+	listed := byAssertion()
+	listed.prefixes, listed.response = "xs", true
+	for name, s := range map[string]signing{"a list of prefixes": listed, "assertion": byAssertion(), "response": whole, "both": both, "ECDSA": ec, "SHA-512": strong} {
 		cfg := samlConfig(t)
 		cfg.Metadata = idpMetadata(certs().evil, certs().ec, certs().idp)
 		p := newSAML(t, cfg)
@@ -55,7 +58,11 @@ func TestRequestIsSigned(t *testing.T) {
 	k := keys()
 	for method, key := range map[string]crypto.Signer{dsig.RSASHA256SignatureMethod: k.rsa, dsig.ECDSASHA256SignatureMethod: k.p256, dsig.ECDSASHA384SignatureMethod: k.p384} {
 		cfg := samlConfig(t)
-		cfg.Key, cfg.Certificate = key, selfSigned(t, key, time.Now(), time.Now().Add(time.Hour))
+		cert, err := SelfSign(rand.Reader, key, "holdfast", time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Key, cfg.Certificate = key, cert
 		cfg.Fresh, cfg.Contexts = true, []string{"https://refeds.org/profile/mfa"}
 		p := newSAML(t, cfg)
 		to, kept, err := p.Begin(t.Context(), "/")

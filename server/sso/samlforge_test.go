@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -108,13 +109,13 @@ func (d told) xml() string {
 	}
 	var groups strings.Builder
 	for _, g := range d.groups {
-		fmt.Fprintf(&groups, `<saml:AttributeValue xmlns:xs="http://www.w3.org/2001/XMLSchema" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="xs:string">%s</saml:AttributeValue>`, esc(g))
+		fmt.Fprintf(&groups, `<saml:AttributeValue xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="xs:string">%s</saml:AttributeValue>`, esc(g))
 	}
 	subject := fmt.Sprintf(`<saml:NameID Format="%s">%s</saml:NameID>`, d.format, d.nameID)
 	if d.subject != "" {
 		subject = d.subject
 	}
-	return fmt.Sprintf(`<samlp:Response xmlns:samlp="%s" xmlns:saml="%s" ID="%s" Version="2.0" IssueInstant="%s"%s%s><saml:Issuer>%s</saml:Issuer>`+
+	return fmt.Sprintf(`<samlp:Response xmlns:samlp="%s" xmlns:saml="%s" xmlns:xs="http://www.w3.org/2001/XMLSchema" ID="%s" Version="2.0" IssueInstant="%s"%s%s><saml:Issuer>%s</saml:Issuer>`+
 		`<samlp:Status><samlp:StatusCode Value="%s"/></samlp:Status>%s`+
 		`<saml:Assertion ID="%s" Version="2.0" IssueInstant="%s"><saml:Issuer>%s</saml:Issuer><saml:Subject>%s`+
 		`<saml:SubjectConfirmation Method="%s"><saml:SubjectConfirmationData Recipient="%s"%s%s/></saml:SubjectConfirmation></saml:Subject>`+
@@ -133,8 +134,9 @@ type signing struct {
 	key       crypto.Signer
 	cert      *x509.Certificate
 	method    string
-	response  bool // sign the Response
-	assertion bool // sign the assertion
+	response  bool   // sign the Response
+	assertion bool   // sign the assertion
+	prefixes  string // InclusiveNamespaces of the canonicalization
 }
 
 func byAssertion() signing {
@@ -165,15 +167,20 @@ func (s signing) apply(t testing.TB, text string) string {
 	doc := tree(t, text)
 	if s.assertion {
 		el := doc.FindElement("//Assertion")
-		// Detached as it is read, so that its signature does not depend on where it is.
+		// Signed with the declarations that it inherits, and sent without them.
+		var lent []string
 		for _, a := range doc.Root().Attr {
-			if a.Space == "xmlns" && a.Key == "saml" && el.SelectAttr("xmlns:saml") == nil {
-				el.CreateAttr("xmlns:saml", a.Value)
+			if a.Space == "xmlns" && el.SelectAttr(a.FullKey()) == nil {
+				el.CreateAttr(a.FullKey(), a.Value)
+				lent = append(lent, a.FullKey())
 			}
 		}
 		place := el.Index()
 		parent := el.Parent()
 		signed := s.sign(t, el)
+		for _, key := range lent {
+			signed.RemoveAttr(key)
+		}
 		parent.RemoveChildAt(place)
 		parent.InsertChildAt(place, signed)
 	}
@@ -185,6 +192,9 @@ func (s signing) apply(t testing.TB, text string) string {
 
 func (s signing) sign(t testing.TB, el *etree.Element) *etree.Element {
 	t.Helper()
+	if s.prefixes != "" {
+		return s.signListed(t, el)
+	}
 	ctx, err := dsig.NewSigningContext(s.key, [][]byte{s.cert.Raw})
 	if err != nil {
 		t.Fatal(err)
@@ -204,6 +214,34 @@ func (s signing) sign(t testing.TB, el *etree.Element) *etree.Element {
 	last := len(out.Child) - 1
 	sig := out.Child[last]
 	out.Child = out.Child[:last:last]
+	out.InsertChildAt(1, sig)
+	return out
+}
+
+// signListed signs with RSA and a list of prefixes, which the library cannot.
+func (s signing) signListed(t testing.TB, el *etree.Element) *etree.Element {
+	t.Helper()
+	data, err := dsig.MakeC14N10ExclusiveCanonicalizerWithPrefixList(s.prefixes).Canonicalize(el.Copy())
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := sha256.Sum256(data)
+	info := tree(t, fmt.Sprintf(`<ds:SignedInfo xmlns:ds="%s"><ds:CanonicalizationMethod Algorithm="%s"/><ds:SignatureMethod Algorithm="%s"/><ds:Reference URI="#%s"><ds:Transforms><ds:Transform Algorithm="%s"/>`+
+		`<ds:Transform Algorithm="%s"><ec:InclusiveNamespaces xmlns:ec="%s" PrefixList="%s"/></ds:Transform></ds:Transforms><ds:DigestMethod Algorithm="http://www.w3.org/2001/04/xmlenc#sha256"/><ds:DigestValue>%s</ds:DigestValue></ds:Reference></ds:SignedInfo>`,
+		nsSignature, transformExclusive, dsig.RSASHA256SignatureMethod, attr(el, "ID"), transformEnveloped, transformExclusive, transformExclusive, s.prefixes, base64.StdEncoding.EncodeToString(digest[:]))).Root()
+	text, err := dsig.MakeC14N10ExclusiveCanonicalizerWithPrefixList("").Canonicalize(info.Copy())
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := sign(s.key, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sig := etree.NewElement("ds:Signature")
+	sig.CreateAttr("xmlns:ds", nsSignature)
+	sig.AddChild(info)
+	sig.CreateElement("ds:SignatureValue").SetText("\n  " + base64.StdEncoding.EncodeToString(value) + "\n  ")
+	out := el.Copy()
 	out.InsertChildAt(1, sig)
 	return out
 }

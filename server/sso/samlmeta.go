@@ -2,13 +2,18 @@ package sso
 
 import (
 	"context"
+	"crypto"
+	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/xml"
 	"fmt"
+	"io"
+	"math/big"
 	"net/http"
 	"slices"
 	"strings"
@@ -181,6 +186,25 @@ func (p *SAML) Metadata() ([]byte, error) {
 		return nil, fmt.Errorf("writing our SAML metadata: %w", err)
 	}
 	return append([]byte(xml.Header), append(out, '\n')...), nil
+}
+
+// SelfSign makes the certificate of a key for SAMLConfig, valid for ten years
+// from now: providers take the certificate as a name for the key, and check
+// nothing else of it. Random is a source of random bytes.
+func SelfSign(random io.Reader, key crypto.Signer, name string, now time.Time) (*x509.Certificate, error) {
+	serial, err := rand.Int(random, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, fmt.Errorf("making a certificate for SAML: %w", err)
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(10, 0, 0),
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(random, tmpl, tmpl, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("making a certificate for SAML: %w", err)
+	}
+	return x509.ParseCertificate(der)
 }
 
 // ServeMetadata answers a GET request with Metadata. It is public.

@@ -7,6 +7,11 @@
 // it as an opaque value, and the caller keeps it where the browser cannot read
 // or replace it, gives it to one Finish and forgets it before that Finish.
 //
+// The value is bound to the browser by a cookie with a random handle: SameSite=Lax
+// for OpenID Connect, but SameSite=None for SAML, whose answer is a POST from the
+// provider's site; for the same reason the path of ACSURL is exempt from checks of
+// the request's origin (RelayState, InResponseTo and the handle do their work).
+//
 // It trusts the provider for who somebody is and in which groups, the clock,
 // and TLS for the documents that it fetches (discovery, key set, metadata); the
 // client that fetches them must come from internal/outbound, because those

@@ -100,7 +100,7 @@ func (r *Request) Fail(t Trouble) error {
 		r.W.Header().Set("HX-Retarget", "#dialogs")
 		r.W.Header().Set("HX-Reswap", "innerHTML")
 		r.W.Header().Set("Holdfast-Step-Up", "needed")
-		return r.write(t.Status, stepUpDialog(r.Session.StepUps))
+		return r.write(t.Status, stepUpDialog(r.stepUps()))
 	case r.Partial() && r.HTTP.Method == http.MethodGet:
 		r.W.Header().Set("HX-Retarget", "#toasts")
 		r.W.Header().Set("HX-Reswap", "beforeend")
@@ -118,9 +118,29 @@ func (r *Request) Fail(t Trouble) error {
 		}
 		return r.write(t.Status, formTrouble(form, t))
 	case t.StepUp:
-		return r.Page(Page{Title: "Confirm that it is you", Narrow: true}, stepUpPage(r.Session.StepUps, t))
+		return r.Page(Page{Title: "Confirm that it is you", Narrow: true}, stepUpPage(r.stepUps(), t))
 	}
 	return r.PageStatus(t.Status, Page{Title: t.Title, Narrow: true}, TroubleBox(t))
+}
+
+// FormFail shows an error in the form that was sent, or on a page without
+// navigation: for pages of strangers, where Fail would lead to the sign-in page.
+func (r *Request) FormFail(t Trouble, back string) error {
+	form, _ := strings.CutPrefix(r.HTTP.Header.Get("HX-Source"), "form#")
+	if r.Partial() && form != "" && strings.Trim(form, idLetters) == "" {
+		return r.write(t.Status, formTrouble(form, t))
+	}
+	return r.Plain(t.Status, t.Title, Nodes(TroubleBox(t), LinkButton(Plain, "", "Back", back)))
+}
+
+// ResultPlain answers a form with another page without navigation.
+func (r *Request) ResultPlain(title string, body Node) error {
+	if !r.Partial() {
+		return r.Plain(http.StatusOK, title, body)
+	}
+	r.W.Header().Set("HX-Retarget", "#main")
+	r.W.Header().Set("HX-Reswap", "innerHTML show:top")
+	return r.write(http.StatusOK, body)
 }
 
 const idLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
@@ -146,4 +166,12 @@ func sorted(m map[string]string) [][2]string {
 	}
 	slices.SortFunc(list, func(a, b [2]string) int { return cmp.Compare(a[0], b[0]) })
 	return list
+}
+
+// stepUps are the ways to a fresh proof.
+func (r *Request) stepUps() []string {
+	if r.Session.StepUps == nil {
+		return nil
+	}
+	return r.Session.StepUps()
 }

@@ -27,11 +27,11 @@ import (
 type Session struct {
 	ID      string
 	Person  access.PersonID
-	Name    string    // how the person is shown
-	Login   string    // what they sign in with
-	Ends    time.Time // when it ends if nothing more happens
-	Last    time.Time // when it ends whatever happens
-	StepUps []string  // how they can prove themselves again: "passkey", "totp", "password"
+	Name    string          // how the person is shown
+	Login   string          // what they sign in with
+	Ends    time.Time       // when it ends if nothing more happens
+	Last    time.Time       // when it ends whatever happens
+	StepUps func() []string // how they can prove themselves again: "passkey", "totp", "password"; asks the database
 }
 
 // Request is one request to a page, by somebody who is signed in and holds the

@@ -93,13 +93,13 @@ func (s *Store) UseJWT(ctx context.Context, kind, id string, until time.Time, ev
 // deviceCodeKind marks the rows of table ceremony that are device codes.
 const deviceCodeKind = "device-code"
 
-// InsertDeviceCode adds a sign-in that waits for a person (RFC 8628), under the
-// hash of its user code. ErrChanged if the hash is taken; false if limit device
-// codes wait for nobody yet.
-func (s *Store) InsertDeviceCode(ctx context.Context, hash [32]byte, data []byte, until time.Time, limit int) (ok bool, err error) {
+// InsertDeviceCode adds a sign-in that waits for a person (RFC 8628) from at on,
+// under the hash of its user code. ErrChanged if the hash is taken; false if
+// limit device codes wait and nobody decided on them.
+func (s *Store) InsertDeviceCode(ctx context.Context, hash [32]byte, data []byte, at, until time.Time, limit int) (ok bool, err error) {
 	err = s.write(ctx, "devicecode.insert", nil, func(t *tx) error {
 		var n int
-		if err := t.row(`SELECT COUNT(*) FROM ceremony WHERE person = '' AND kind = $1`, []any{deviceCodeKind}, &n); err != nil {
+		if err := t.row(`SELECT COUNT(*) FROM ceremony WHERE person = '' AND kind = $1 AND expires_at > $2`, []any{deviceCodeKind, micros(at)}, &n); err != nil {
 			return err
 		}
 		if ok = n < limit; !ok {

@@ -153,9 +153,13 @@ func SeePlace(place string, at time.Time) PersonStep {
 }
 
 // ClearProofs removes the password, the TOTP secret, passkeys, recovery codes and
-// one-time links. Former passwords stay, so that none comes back.
+// one-time links. The password joins the former ones, so that it does not come
+// back.
 func ClearProofs() PersonStep {
 	return func(t *tx, id access.PersonID) error {
+		if _, err := t.exec(`INSERT INTO person_old_password (person, at, password) SELECT id, password_at, password FROM person WHERE id = $1 AND password <> '' ON CONFLICT DO NOTHING`, id); err != nil {
+			return err
+		}
 		for _, table := range []string{"passkey", "recovery_code", "ceremony"} {
 			if _, err := t.exec(`DELETE FROM `+table+` WHERE person = $1`, id); err != nil {
 				return err

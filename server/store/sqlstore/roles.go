@@ -58,6 +58,11 @@ func (s *Store) UpdateRole(ctx context.Context, r access.Role, events ...audit.E
 // DeleteRole deletes a custom role that nobody has; else ErrChanged.
 func (s *Store) DeleteRole(ctx context.Context, name string, at time.Time, events ...audit.Event) error {
 	return s.write(ctx, "role.delete", events, func(t *tx) error {
+		// Locked by a statement of its own: one that waited for a grant under way
+		// would look for grants as they were before it waited.
+		if err := t.one(`UPDATE role SET version = version WHERE name = $1`, name); err != nil {
+			return err
+		}
 		if err := t.one(`DELETE FROM role WHERE name = $1 AND NOT EXISTS (SELECT 1 FROM role_grant WHERE role = $1)`, name); err != nil {
 			return err
 		}

@@ -20,6 +20,8 @@ func testDevices(t *testing.T, b Backend) {
 	t.Run("Filters", func(t *testing.T) { testFilters(settled(t, b)) })
 	t.Run("Paging", func(t *testing.T) { testPaging(settled(t, b)) })
 	t.Run("Update", func(t *testing.T) { testUpdateDevice(settled(t, b)) })
+	t.Run("Counts", func(t *testing.T) { testFleetCounts(settled(t, b)) })
+	t.Run("Endings", func(t *testing.T) { testEndings(settled(t, b)) })
 }
 
 func testDeviceFields(w *world) {

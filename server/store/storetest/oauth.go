@@ -28,7 +28,7 @@ var oauthWrites = []write{
 	}},
 	{method: "InsertDeviceCode", silent: true, prepare: func(w *world) func(...audit.Event) error {
 		return func(...audit.Event) error {
-			_, err := w.InsertDeviceCode(w.Context(), deviceHash("f"), []byte("one"), start.Add(time.Minute), 5)
+			_, err := w.InsertDeviceCode(w.Context(), deviceHash("f"), []byte("one"), start, start.Add(time.Minute), 5)
 			return err
 		}
 	}},
@@ -107,7 +107,7 @@ func testDeviceCodes(w *world) {
 	ctx, until := w.Context(), start.Add(time.Minute)
 	hash := deviceHash("code")
 	insert := func(code string, limit int) (bool, error) {
-		return w.InsertDeviceCode(ctx, deviceHash(code), []byte("one"), until, limit)
+		return w.InsertDeviceCode(ctx, deviceHash(code), []byte("one"), start, until, limit)
 	}
 	ok, err := insert("code", 2)
 	w.ok(err)
@@ -117,6 +117,10 @@ func testDeviceCodes(w *world) {
 	ok, err = insert("other", 1)
 	w.ok(err)
 	w.same("added over the limit", ok, false)
+	ok, err = w.InsertDeviceCode(ctx, deviceHash("later"), []byte("one"), until, until.Add(time.Minute), 1)
+	w.ok(err)
+	w.same("added when the other has ended", ok, true)
+	w.ok(w.TakeDeviceCode(ctx, deviceHash("later"), []byte("one")))
 	_, _, err = w.DeviceCode(ctx, deviceHash("other"))
 	w.is(err, sqlstore.ErrNotFound)
 	data, end, err := w.DeviceCode(ctx, hash)
@@ -150,7 +154,7 @@ func testOAuthSweep(w *world) {
 		w.ok(w.InsertTokenKey(ctx, key, newest))
 		w.ok(w.RevokeAccessToken(ctx, name, until, start))
 		w.ok(w.UseJWT(ctx, "a", name, until))
-		_, err := w.InsertDeviceCode(ctx, deviceHash(name), []byte("x"), until, 9)
+		_, err := w.InsertDeviceCode(ctx, deviceHash(name), []byte("x"), start, until, 9)
 		w.ok(err)
 	}
 	w.ok(w.SweepOAuth(ctx, start.Add(30*time.Minute)))

@@ -1,0 +1,76 @@
+package uitest
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/holdfast-iot/holdfast/access"
+	"github.com/holdfast-iot/holdfast/server/adminapi"
+	"github.com/holdfast-iot/holdfast/server/console/assets"
+	"github.com/holdfast-iot/holdfast/server/console/ui"
+)
+
+// Pages serves what was mounted on m to one person with the given rights, without
+// signing in: for looking at pages and for tests of handlers. api answers what the
+// pages ask; nil where they ask nothing. The whole console is tested elsewhere.
+func Pages(m *ui.Mux, rights access.Rights, api http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	for _, route := range m.Routes() {
+		mux.HandleFunc(strings.Replace(route.Pattern, " / ", " /{$} ", 1), func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'")
+			w.Header().Set("Cache-Control", "no-store")
+			req := Request(w, r, rights, api)
+			req.Enter(route.Section)
+			err := r.ParseMultipartForm(route.MaxBody)
+			if err == http.ErrNotMultipart {
+				err = r.ParseForm()
+			}
+			if r.PostForm == nil {
+				r.PostForm = url.Values{}
+			}
+			if err == nil {
+				err = route.Handle(req)
+			}
+			if err != nil {
+				t := ui.TroubleOf(err)
+				if t.Unknown {
+					t.Detail = "Fault: " + err.Error()
+				}
+				if err := req.Fail(t); err != nil {
+					http.Error(w, err.Error(), http.StatusInternalServerError)
+				}
+			}
+		})
+	}
+	mux.Handle(assets.Prefix, assets.Handler())
+	return mux
+}
+
+// Request is a request of Ada Lovelace, who has signed in with a passkey and holds
+// rights.
+func Request(w http.ResponseWriter, r *http.Request, rights access.Rights, api http.Handler) *ui.Request {
+	now := time.Now()
+	return &ui.Request{HTTP: r, W: w, Now: now, Theme: ui.ThemeOf(r), Version: "1.0.0", Place: "factory.example",
+		Session:  ui.Session{ID: "s1", Person: "p0000000000000001", Name: "Ada Lovelace", Login: "ada@example.com", Ends: now.Add(15 * time.Minute), StepUps: func() []string { return []string{"passkey", "totp"} }},
+		Identity: access.Identity{Actor: access.Actor{Kind: access.Human, ID: "p0000000000000001"}, Name: "Ada Lovelace", Rights: rights, Proof: access.Proof{Method: "passkey", Fresh: now, Strong: true}},
+		API:      &adminapi.Client{BaseURL: "https://holdfast.internal", HTTP: &http.Client{Transport: inProcess{api}}}}
+}
+
+type inProcess struct{ api http.Handler }
+
+// RoundTrip answers without a network.
+func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	if p.api == nil {
+		http.NotFound(w, r)
+	} else {
+		if r.Body == nil {
+			r.Body = http.NoBody
+		}
+		p.api.ServeHTTP(w, r)
+	}
+	return w.Result(), nil
+}
