@@ -270,7 +270,7 @@ func (s *Server) pkiHandler() http.Handler {
 // apiHandler serves the admin API, the authorization server and the console.
 func (s *Server) apiHandler() (http.Handler, error) {
 	api := adminapi.Handler(adminapi.Config{
-		Authenticate: s, Types: s, Zones: s, Devices: s, Enrolment: s, Certificates: s, Authority: s, Audit: s, Policies: s, Apps: s, Sessions: s, Tap: s, Roles: s, Clients: s, Watch: s, Approvals: s, Status: s.Status, Version: Version, Source: s.sourceOf,
+		Authenticate: s, Types: s, Zones: s, Devices: s, Enrolment: s, Certificates: s, Authority: s, Audit: s, Policies: s, Apps: s, Sessions: s, Tap: s, Roles: s, Clients: s, Watch: s, Approvals: s, People: accounts{s}, Account: accounts{s}, Status: s.Status, Version: Version, Source: s.sourceOf,
 		Now: s.now, StepUp: s.cfg.Access.StepUp, Used: s.used, Limit: s.limit,
 		OnError: func(id string, err error) { s.log.Error("serving the API", "request", id, "err", err) },
 	})

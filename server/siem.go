@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strconv"
@@ -36,7 +37,7 @@ func (s *Server) sendSyslog(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var conn net.Conn
+	var conn *collector
 	defer func() {
 		if conn != nil {
 			conn.Close()
@@ -83,9 +84,42 @@ func (s *Server) syslogTLS() (*tls.Config, error) {
 	return conf, nil
 }
 
+// collector is a connection to the collector. A collector never answers, so that
+// a write to one that is gone can succeed: reading tells that it closed, and then
+// what was sent last is sent again.
+type collector struct {
+	net.Conn
+	gone chan struct{} // closed when the collector closed the connection
+	from int64         // where the last batch began
+	size int           // entries of the next batch: few after a break, so that each connection gets somewhere
+}
+
+func (s *Server) dialCollector(ctx context.Context, conf *tls.Config, size int) (*collector, error) {
+	dialer := &tls.Dialer{NetDialer: &net.Dialer{Timeout: syslogTimeout}, Config: conf}
+	conn, err := dialer.DialContext(ctx, "tcp", s.cfg.Audit.Syslog.Address)
+	if err != nil {
+		return nil, err
+	}
+	c := &collector{Conn: conn, gone: make(chan struct{}), from: -1, size: size}
+	go func() {
+		defer close(c.gone)
+		io.Copy(io.Discard, conn) // ends with the connection
+	}()
+	return c, nil
+}
+
+func (c *collector) isGone() bool {
+	select {
+	case <-c.gone:
+		return true
+	default:
+		return false
+	}
+}
+
 // syslogBatch sends what is new over conn, dialling if it is nil, and returns the
 // connection to use next: nil after an error.
-func (s *Server) syslogBatch(ctx context.Context, conn net.Conn, conf *tls.Config) (net.Conn, error) {
+func (s *Server) syslogBatch(ctx context.Context, conn *collector, conf *tls.Config) (*collector, error) {
 	at := int64(0)
 	text, err := s.store.Meta(ctx, syslogCursor)
 	if err == nil {
@@ -94,14 +128,24 @@ func (s *Server) syslogBatch(ctx context.Context, conn net.Conn, conf *tls.Confi
 	if err != nil && !errors.Is(err, sqlstore.ErrNotFound) {
 		return conn, err
 	}
-	rows, err := s.store.Leaves(ctx, at, exportChunk)
+	size := exportChunk
+	switch {
+	case conn != nil && conn.isGone(): // nobody knows whether it took the last batch
+		if size = max(1, conn.size/8); conn.from >= 0 {
+			at = conn.from
+		}
+		conn.Close()
+		conn = nil
+	case conn != nil:
+		size = conn.size
+	}
+	rows, err := s.store.Leaves(ctx, at, size)
 	if err != nil || len(rows) == 0 {
 		return conn, err
 	}
 	if conn == nil {
-		dialer := &tls.Dialer{NetDialer: &net.Dialer{Timeout: syslogTimeout}, Config: conf}
-		if conn, err = dialer.DialContext(ctx, "tcp", s.cfg.Audit.Syslog.Address); err != nil {
-			return nil, err
+		if conn, err = s.dialCollector(ctx, conf, size); err != nil {
+			return nil, errors.Join(err, s.store.SetMeta(ctx, syslogCursor, strconv.FormatInt(at, 10)))
 		}
 	}
 	var out []byte
@@ -114,6 +158,7 @@ func (s *Server) syslogBatch(ctx context.Context, conn net.Conn, conf *tls.Confi
 		out = append(strconv.AppendInt(out, int64(len(msg)), 10), ' ')
 		out = append(out, msg...)
 	}
+	conn.from, conn.size = rows[0].Index, min(2*size, exportChunk)
 	conn.SetWriteDeadline(time.Now().Add(syslogTimeout))
 	if _, err := conn.Write(out); err != nil {
 		conn.Close()

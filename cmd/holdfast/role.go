@@ -16,7 +16,8 @@ import (
 var roleCols = []col[access.Role]{
 	{title: "NAME", cell: func(r access.Role) string { return r.Name }},
 	{title: "BUILT IN", cell: func(r access.Role) string { return yesno(r.Builtin) }},
-	{title: "PERMISSIONS", cell: func(r access.Role) string { return strings.Join(texts(r.Permissions), " ") }},
+	{title: "PERMISSIONS", cell: func(r access.Role) string { return strconv.Itoa(len(r.Permissions)) }},
+	{title: "MAY", cell: func(r access.Role) string { return strings.Join(texts(r.Permissions), " ") }, detail: true},
 	{title: "UPDATED", cell: func(r access.Role) string { return when(r.UpdatedAt) }, detail: true},
 	{title: "DESCRIPTION", cell: func(r access.Role) string { return r.Description }},
 }

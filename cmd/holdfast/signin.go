@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,8 @@ type authorizer struct {
 	server string // https://HOST[:PORT]
 	http   *http.Client
 	now    func() time.Time
+	// timeout bounds one call; 0 means oauthTimeout.
+	timeout time.Duration
 }
 
 const (
@@ -55,7 +58,7 @@ func (e *lostError) Unwrap() error { return e.err }
 
 // post sends a form and reads a JSON answer into out.
 func (z *authorizer) post(ctx context.Context, path string, form url.Values, out any) error {
-	ctx, cancel := context.WithTimeout(ctx, oauthTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(z.timeout, oauthTimeout))
 	defer cancel()
 	var connected atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})

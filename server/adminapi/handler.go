@@ -67,6 +67,8 @@ func newAPI(cfg Config) *api {
 	a.clientOperations()
 	a.approvalOperations()
 	a.bulkOperations()
+	a.peopleOperations(cfg.People)
+	a.accountOperations(cfg.People, cfg.Account)
 	a.overviewOperations()
 	a.serveDescription()
 	return a

@@ -125,17 +125,26 @@ func (f *folk) MakeRecoveryCodes(_ context.Context, by access.Actor, signIn stri
 	return []string{"k7mz-q3a2-bfxe"}, nil
 }
 
+// noRoles is an installation in which nobody has one.
+type noRoles struct{ anyRoles }
+
+type anyRoles = interface{ Roles }
+
+func (noRoles) Roles(context.Context) ([]access.Role, error) { return nil, nil }
+
+func (noRoles) Grants(context.Context, access.SubjectKind, string) ([]access.Grant, error) {
+	return nil, nil
+}
+
 // peopleAPI serves the operations on people.
 func peopleAPI(t *testing.T) (*folk, *api, http.Handler) {
 	t.Helper()
 	f := &folk{}
 	cfg := newMemory().config()
 	cfg.Now, cfg.StepUp = func() time.Time { return moment }, 5*time.Minute
+	cfg.People, cfg.Account, cfg.Roles = f, f, noRoles{}
+	cfg.OnError = func(_ string, err error) { t.Error(err) }
 	a := newAPI(cfg)
-	if a.huma.OpenAPI().Paths["/api/v1/people"] == nil {
-		a.peopleOperations(f)
-		a.accountOperations(f, f)
-	}
 	return f, a, a.begin(http.HandlerFunc(a.route))
 }
 
@@ -248,9 +257,9 @@ func TestPeopleRules(t *testing.T) {
 		"invite":   {func(c *Client) error { return second(c.InvitePerson(ctx, examplePersonInput)) }, true},
 		"reinvite": {func(c *Client) error { return second(c.ReinvitePerson(ctx, "p1", "x")) }, true},
 		"erase":    {func(c *Client) error { return second(c.ErasePerson(ctx, "p1", "x")) }, true},
-		"update":   {func(c *Client) error { return second(c.UpdatePerson(ctx, "p1", 1, examplePersonInput)) }, false},
+		"update":   {func(c *Client) error { return second(c.UpdatePerson(ctx, "p1", 1, examplePersonInput)) }, true},
 		"disable":  {func(c *Client) error { return second(c.DisablePerson(ctx, "p1", "x")) }, false},
-		"enable":   {func(c *Client) error { return second(c.EnablePerson(ctx, "p1", "x")) }, false},
+		"enable":   {func(c *Client) error { return second(c.EnablePerson(ctx, "p1", "x")) }, true},
 		"end":      {func(c *Client) error { return c.EndPersonSignIn(ctx, "p1", "x") }, false},
 		"end all":  {func(c *Client) error { return c.EndPersonSignIns(ctx, "p1", "x") }, false},
 	} {

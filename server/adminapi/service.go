@@ -37,6 +37,8 @@ type Config struct {
 	Tap          Tap
 	Roles        Roles
 	Clients      Clients
+	People       People
+	Account      Account
 	Watch        Watch
 	Status       func(ctx context.Context) (Status, error)
 	// Source tells where a request came from; nil takes the address of the

@@ -47,6 +47,9 @@ func New(cfg Config) (http.Handler, error) {
 	for _, route := range c.pages.Routes() {
 		mux.Handle(strings.Replace(route.Pattern, " / ", " /{$} ", 1), c.page(route))
 	}
+	for _, s := range c.pages.Streams() {
+		mux.Handle(s.Pattern, c.serveStream(s))
+	}
 	c.keeper.Mount(mux)
 	mux.Handle(assets.Prefix, assets.Handler())
 	mux.HandleFunc("POST /theme", c.theme)

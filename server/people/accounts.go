@@ -229,6 +229,9 @@ func (p *People) move(ctx context.Context, by access.Actor, id access.PersonID, 
 		as.Name, as.Display, as.Mail, as.External, as.BreakGlass = string(id), "", "", "", false
 		steps = append(steps, sqlstore.EndOthers("", now), sqlstore.Forget())
 	}
+	if to != access.PersonActive && person.State == access.PersonActive {
+		steps = append(steps, sqlstore.KeepAdmin())
+	}
 	if to != access.PersonActive {
 		last, err := p.cfg.IsLastAdmin(ctx, id)
 		if err != nil {

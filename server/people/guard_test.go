@@ -66,7 +66,8 @@ func TestNoEnumeration(t *testing.T) {
 	_ = m
 }
 
-// TestSameWork measures that an unknown name costs a hash as a known one does.
+// TestSameWork measures that an unknown name costs a hash as a known one does:
+// without one it would take a hundredth of the time.
 func TestSameWork(t *testing.T) {
 	h := open(t)
 	h.member("maria")
@@ -81,7 +82,7 @@ func TestSameWork(t *testing.T) {
 		return best
 	}
 	known, unknown := took("maria"), took("nobody")
-	if ratio := float64(known) / float64(unknown); ratio < 0.5 || ratio > 2 {
+	if ratio := float64(known) / float64(unknown); ratio < 0.1 || ratio > 10 {
 		t.Fatalf("a known name takes %v, an unknown one %v", known, unknown)
 	}
 }

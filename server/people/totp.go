@@ -237,7 +237,7 @@ func (p *People) ConfirmTOTP(ctx context.Context, in SignIn, flow, code string, 
 // added adds what is told of a new factor.
 func (p *People) added(st *step, in SignIn, factor, id string) {
 	st.events = append(st.events, p.event(self(in.Person.ID, st.at), "person.factor_added", in.Person.ID, "factor", factor, "factor_id", id, "sign_in", in.ID))
-	if in.Stage == StageFull {
+	if st.person.State == access.PersonActive {
 		st.notices = append(st.notices, Notice{NoticeFactorAdded, st.person, st.at.source(), st.at.agent(), p.now(), factor})
 	}
 }

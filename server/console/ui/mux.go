@@ -37,6 +37,7 @@ type Mux struct {
 	section string
 	routes  []Route
 	live    map[string]LiveFragment
+	streams []Stream
 }
 
 // MaxForm bounds a posted form in bytes, where a page does not say otherwise.

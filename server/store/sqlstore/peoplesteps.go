@@ -41,6 +41,25 @@ func Tell(at time.Time) PersonStep {
 	}
 }
 
+// KeepAdmin is ErrChanged when the person was an administrator and nobody active is
+// one any more. It has to come after Tell: two who end each other's accounts at
+// once wait for each other there, so that one of them sees what the other did.
+func KeepAdmin() PersonStep {
+	return func(t *tx, id access.PersonID) error {
+		var own, left int
+		if err := t.row(`SELECT COUNT(*) FROM role_grant WHERE kind = 'person' AND subject = $1 AND role = 'admin' AND scope = '{}' AND expires_at = 0`, []any{id}, &own); err != nil || own == 0 {
+			return err
+		}
+		if err := t.row(adminsQuery, []any{id}, &left); err != nil {
+			return err
+		}
+		if left == 0 {
+			return ErrChanged
+		}
+		return nil
+	}
+}
+
 // SetPassword replaces the password and keeps the old one among the newest keep.
 func SetPassword(stored string, at time.Time, keep int) PersonStep {
 	return func(t *tx, id access.PersonID) error {

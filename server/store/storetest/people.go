@@ -21,6 +21,7 @@ func testPeople(t *testing.T, b Backend) {
 	t.Run("Ceremonies", func(t *testing.T) { testCeremonies(begin(t, b)) })
 	t.Run("SignIns", func(t *testing.T) { testSignIns(begin(t, b)) })
 	t.Run("Tries", func(t *testing.T) { testTries(begin(t, b)) })
+	t.Run("LastAdmin", func(t *testing.T) { testEndingAdmins(begin(t, b)) })
 	t.Run("Forgetting", func(t *testing.T) { testForgetting(begin(t, b)) })
 }
 
@@ -414,6 +415,34 @@ func testTries(w *world) {
 	errs := all(20, func(int) error { return w.TrySignIn(w.Context(), "s1", 5) })
 	w.same("tries", w.won(errs), 5)
 	w.is(w.TrySignIn(w.Context(), "s9", 5), sqlstore.ErrChanged)
+}
+
+// testEndingAdmins has two administrators disable each other at one moment, again
+// and again: one of them stays.
+func testEndingAdmins(w *world) {
+	ctx := w.Context()
+	for i := range 5 {
+		var two [2]access.Person
+		for j := range two {
+			two[j] = w.person(access.PersonID(fmt.Sprint("a", i, j)))
+			g := access.Grant{ID: fmt.Sprint("g", i, j), Kind: access.ToPerson, Subject: string(two[j].ID), Role: access.Admin, Origin: "manual", GrantedBy: "system:test", GrantedAt: start}
+			w.ok(w.InsertGrant(ctx, g, false))
+		}
+		end := func(p access.Person) error {
+			p.State, p.Version = access.PersonDisabled, 2
+			return w.ChangePerson(ctx, 1, p, []sqlstore.PersonStep{sqlstore.Tell(start), sqlstore.KeepAdmin()})
+		}
+		w.same("administrators disabled", w.won(all(2, func(j int) error { return end(two[j]) })), 1)
+		for _, p := range two { // nobody is left for the next round
+			if got, _, err := w.Person(ctx, p.ID); err == nil && got.State == access.PersonActive {
+				got.State, got.Version = access.PersonDisabled, got.Version+1
+				w.ok(w.ChangePerson(ctx, got.Version-1, got, nil))
+			}
+		}
+		other := person(access.PersonID(fmt.Sprint("b", i))) // who is none is not kept
+		w.person(other.ID)
+		w.ok(end(other))
+	}
 }
 
 func testForgetting(w *world) {

@@ -304,11 +304,7 @@ export async function verify({ proofText, keyText, witnesses = [], remembered, c
   const result = { ok: false, complete: false, kind: "", keep: null, conflict: null };
   const told = (name, title, values) => step({ name, ok: true, title, values });
   let at = "proof";
-  if (!globalThis.crypto?.subtle) {
-    result.kind = "browser";
-    step({ name: "browser", ok: false, open: true, title: "This browser cannot check anything", fault: "It has no WebCrypto here. Use a newer browser over HTTPS, or the command below." });
-    return result;
-  }
+  if (noCrypto(step, result)) return result;
   try {
     const proof = parseProof(proofText);
     if (shown) compareShown(proof, shown);
@@ -322,32 +318,71 @@ export async function verify({ proofText, keyText, witnesses = [], remembered, c
     at = "root";
     if (!equal(root, checkpoint.root)) fail("path", "The path leads to " + base64Of(root) + ", and the checkpoint's root is " + base64Of(checkpoint.root) + ": this event is not what the log holds as entry " + proof.index + ".");
     told("root", "It is the root in the checkpoint", { origin: checkpoint.origin, size: checkpoint.size, root: base64Of(checkpoint.root) });
-    at = "signature";
+    at = "state";
+    await checkState({ checkpoint, keyText, witnesses, remembered, consistency, step, told, result });
+  } catch (e) {
+    failed(e, at, step, result);
+  }
+  return result;
+}
+
+// verifyState checks a checkpoint alone: its signatures, and that it continues
+// what was seen before.
+export async function verifyState({ note, keyText, witnesses = [], remembered, consistency, step }) {
+  const result = { ok: false, complete: false, kind: "", keep: null, conflict: null };
+  const told = (name, title, values) => step({ name, ok: true, title, values });
+  if (noCrypto(step, result)) return result;
+  try {
+    const checkpoint = parseCheckpoint(note);
+    told("checkpoint", "The checkpoint names this state", { origin: checkpoint.origin, size: checkpoint.size, root: base64Of(checkpoint.root) });
+    await checkState({ checkpoint, keyText, witnesses, remembered, consistency, step, told, result });
+  } catch (e) {
+    failed(e, "checkpoint", step, result);
+  }
+  return result;
+}
+
+function noCrypto(step, result) {
+  if (globalThis.crypto?.subtle) return false;
+  result.kind = "browser";
+  step({ name: "browser", ok: false, open: true, title: "This browser cannot check anything", fault: "It has no WebCrypto here. Use a newer browser over HTTPS, or the command below." });
+  return true;
+}
+
+// checkState is what both have in common: signature, witnesses, history.
+async function checkState({ checkpoint, keyText, witnesses, remembered, consistency, step, told, result }) {
+  let at = "signature";
+  try {
     const key = await parseKey(keyText);
     result.checkpoint = checkpoint;
     if (!(await knowsEd25519())) {
       result.kind = "browser";
-      step({ name: "signature", ok: false, open: true, title: "The signature could not be checked", fault: "This browser's WebCrypto does not know Ed25519. Use a newer browser, or the command below. Nothing was remembered." });
-      return result;
+      step({ name: at, ok: false, open: true, title: "The signature could not be checked", fault: "This browser’s WebCrypto does not know Ed25519. Use a newer browser, or the command below. Nothing was remembered." });
+      return;
     }
     const signature = await checkSignature(checkpoint, key);
-    told("signature", "The log's key signed the checkpoint", { key: key.text, signature: base64Of(signature) });
+    told(at, "The log’s key signed the checkpoint", { key: key.text, signature: base64Of(signature) });
     at = "witnesses";
     if (witnesses.length > 0) await checkWitnesses(checkpoint, witnesses, told);
     at = "history";
     result.conflict = { remembered, checkpoint: checkpoint.note, key: key.text };
     const history = await checkHistory(checkpoint, key, remembered, consistency);
-    told("history", history.title, history.values);
+    told(at, history.title, history.values);
     result.conflict = null;
     result.keep = history.keep;
+    result.first = !remembered;
     result.ok = result.complete = true;
   } catch (e) {
-    const known = e instanceof Fault;
-    result.kind = known ? e.kind : "error";
-    if (!["key-changed", "shrunk", "history"].includes(e.kind)) result.conflict = null;
-    step({ name: at, ok: false, title: titles[at], fault: known ? e.message : "Something went wrong in this browser: " + (e?.message || e) });
+    failed(e, at, step, result);
   }
-  return result;
+}
+
+// failed makes a step of a fault. Only what contradicts the past is a conflict.
+function failed(e, at, step, result) {
+  const known = e instanceof Fault;
+  result.kind = known ? e.kind : "error";
+  if (!["key-changed", "shrunk", "history"].includes(e.kind)) result.conflict = null;
+  step({ name: at, ok: false, title: titles[at], fault: known ? e.message : "Something went wrong in this browser: " + (e?.message || e) });
 }
 
 async function checkWitnesses(checkpoint, witnesses, told) {
@@ -361,7 +396,7 @@ async function checkWitnesses(checkpoint, witnesses, told) {
   told("witnesses", words.length + " of " + witnesses.length + " witnesses cosigned it", { words });
 }
 
-const titles = { proof: "The proof cannot be read", path: "The path is wrong", root: "The path does not lead to the checkpoint", signature: "The checkpoint is not signed by the log", witnesses: "No witness cosigned the checkpoint", history: "The log contradicts what this browser saw before" };
+const titles = { checkpoint: "The checkpoint cannot be read", state: "The state of the log is wrong", proof: "The proof cannot be read", path: "The path is wrong", root: "The path does not lead to the checkpoint", signature: "The checkpoint is not signed by the log", witnesses: "No witness cosigned the checkpoint", history: "The log contradicts what this browser saw before" };
 
 // compareShown compares what the page says with what the proof holds.
 function compareShown(proof, shown) {
