@@ -339,3 +339,7 @@ func (m *memory) Export(_ context.Context, w io.Writer, format string) error {
 	}
 	return m.exportErr
 }
+
+func (m *memory) AuditState(context.Context) (AuditState, error) {
+	return exampleAuditState, nil
+}

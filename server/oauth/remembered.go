@@ -78,7 +78,9 @@ func (s *Server) Forget(id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.forgot++
-	maps.DeleteFunc(r.tokens, func(_ [32]byte, k known) bool { return k.Client == id || k.SignIn != "" && k.SignIn == id || k.Person != "" && string(k.Person) == id })
+	maps.DeleteFunc(r.tokens, func(_ [32]byte, k known) bool {
+		return k.Client == id || k.SignIn != "" && k.SignIn == id || k.Person != "" && string(k.Person) == id
+	})
 }
 
 // revoked knows the tokens that were taken back.

@@ -16,7 +16,9 @@ func tokenKey(id string, at time.Time) sqlstore.TokenKey {
 
 var oauthWrites = []write{
 	{method: "InsertTokenKey", prepare: func(w *world) func(...audit.Event) error {
-		return func(ev ...audit.Event) error { return w.InsertTokenKey(w.Context(), tokenKey("f-key", start), "", ev...) }
+		return func(ev ...audit.Event) error {
+			return w.InsertTokenKey(w.Context(), tokenKey("f-key", start), "", ev...)
+		}
 	}},
 	{method: "RevokeAccessToken", prepare: func(w *world) func(...audit.Event) error {
 		return func(ev ...audit.Event) error {
@@ -24,7 +26,9 @@ var oauthWrites = []write{
 		}
 	}},
 	{method: "UseJWT", prepare: func(w *world) func(...audit.Event) error {
-		return func(ev ...audit.Event) error { return w.UseJWT(w.Context(), "f-kind", "f-id", start.Add(time.Minute), ev...) }
+		return func(ev ...audit.Event) error {
+			return w.UseJWT(w.Context(), "f-kind", "f-id", start.Add(time.Minute), ev...)
+		}
 	}},
 	{method: "InsertDeviceCode", silent: true, prepare: func(w *world) func(...audit.Event) error {
 		return func(...audit.Event) error {
@@ -38,7 +42,9 @@ var oauthWrites = []write{
 		}
 	}},
 	{method: "TakeDeviceCode", prepare: func(w *world) func(...audit.Event) error {
-		return func(ev ...audit.Event) error { return w.TakeDeviceCode(w.Context(), deviceHash("f"), []byte("two"), ev...) }
+		return func(ev ...audit.Event) error {
+			return w.TakeDeviceCode(w.Context(), deviceHash("f"), []byte("two"), ev...)
+		}
 	}},
 	{method: "SweepOAuth", silent: true, prepare: func(w *world) func(...audit.Event) error {
 		return func(...audit.Event) error { return w.SweepOAuth(w.Context(), start.Add(2*time.Minute)) }
@@ -128,7 +134,9 @@ func testDeviceCodes(w *world) {
 	w.same("data", string(data), "one")
 	w.same("end", end, until)
 
-	n := w.won(all(8, func(i int) error { return w.UpdateDeviceCode(ctx, hash, []byte("one"), fmt.Appendf(nil, "two %d", i), "p1") }))
+	n := w.won(all(8, func(i int) error {
+		return w.UpdateDeviceCode(ctx, hash, []byte("one"), fmt.Appendf(nil, "two %d", i), "p1")
+	}))
 	w.same("decisions that counted", n, 1)
 	ok, err = insert("other", 1) // what a person decided on counts no more
 	w.ok(err)
