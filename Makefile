@@ -6,7 +6,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/holdfast-iot/holdfast/server.Version=$(VERSION)
 
 # What the tests use from Debian: real databases, TPMs, HSMs and clients.
-PACKAGES := postgresql swtpm swtpm-tools tpm2-tools softhsm2 opensc openssl curl gcc libc6-dev mosquitto-clients nodejs node-ws
+PACKAGES := postgresql swtpm swtpm-tools tpm2-tools softhsm2 opensc openssl curl gcc libc6-dev mosquitto-clients nodejs node-ws chromium
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0

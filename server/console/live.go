@@ -18,11 +18,13 @@ import (
 
 const (
 	streamsEach  = 12               // of one person: that many tabs are live
-	checkEvery   = 10 * time.Second // whether the sign-in still counts
 	commentEvery = 15 * time.Second // so that proxies keep the stream open
 	streamLife   = 15 * time.Minute // then the browser comes again: rights are read anew anyway, memory is not kept
 	fragmentTime = 10 * time.Second
 )
+
+// checkEvery is how often it is seen whether the sign-in still counts.
+var checkEvery = 10 * time.Second
 
 // streams counts live streams, so that nobody can hold all of them.
 type streams struct {
