@@ -26,7 +26,9 @@ func authenticator(ctx context.Context, t *chromedp.Target) (v chromedp.Void, er
 // arrive waits for what is on a page alone, and sees that it is that page.
 func arrive(b *uitest.Browser, path, mark string) {
 	b.Do(chromedp.WaitVisible(chromedp.CSS(mark)))
-	uitest.Eval[bool](b, `new Promise((done, fail) => location.pathname === "`+path+`" ? done(true) : fail(new Error("at " + location.href)))`)
+	if at, err := chromedp.Run(b.Context(), chromedp.Location()); err != nil || !strings.Contains(at+"?", path+"?") {
+		b.Faulty("the browser is at " + at + ", not at " + path)
+	}
 }
 
 // page looks at where the browser is: pictures and accessibility.
@@ -79,10 +81,11 @@ func TestFirstAdministratorInBrowser(t *testing.T) {
 	arrive(b, "/signed-out", `a[href="/sign-in"]`)
 	page(b, "signed-out")
 	b.Go("/sign-in?next=%2Faccount")
-	page(b, "sign-in")
-	b.View(390, 844, "dark")
-	b.Shot("signin-sign-in-390-dark")
+	arrive(b, "/account", ".tabs") // the browser offers the passkey by itself, and here it always says yes
 	for _, f := range b.Faults() {
+		if strings.Contains(f, h.url+"/)") { // the overview, which has no API to ask
+			continue
+		}
 		// The status of the step-up, and of the passkey field's request that the next page cut off.
 		if !strings.Contains(f, "403") && !strings.Contains(f, "401") && !strings.Contains(f, "AbortError") && !strings.Contains(f, "no API here") {
 			t.Error(f)
@@ -94,6 +97,8 @@ func TestPasswordAndAppInBrowser(t *testing.T) {
 	h := open(t)
 	app := h.member("grace")
 	b := uitest.OpenURL(t, h.url)
+	b.Shots("signin-sign-in", "/sign-in")
+	page(b, "sign-in")
 	b.Go("/sign-in?next=%2Faccount")
 	b.Do(chromedp.SendKeys(chromedp.CSS("#sign-in-name"), "grace"), chromedp.SendKeys(chromedp.CSS("#sign-in-password"), "wrong wrong wrong"), chromedp.Click(chromedp.CSS("#sign-in [type=submit]")))
 	uitest.Eval[bool](b, `new Promise((done, fail) => { const end = Date.now() + 8000; const look = () => document.querySelector("#sign-in-problem .callout") ? done(true) : Date.now() > end ? fail(new Error("nothing was said")) : setTimeout(look, 30); look(); })`)

@@ -10,9 +10,9 @@ import (
 	"github.com/holdfast-iot/holdfast/server/console/ui"
 )
 
-// policy is what pages may load and run: files of this server, and images that
+// contentPolicy is what pages may load and run: files of this server, and images that
 // are written into the page.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; " +
+const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
 // features are what pages may ask a browser for.
@@ -23,7 +23,7 @@ const features = "publickey-credentials-get=(self), publickey-credentials-create
 func (c *console) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", policy)
+		h.Set("Content-Security-Policy", contentPolicy)
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("X-Frame-Options", "DENY")
 		// Not no-referrer: with it, browsers send "Origin: null" with our own forms.

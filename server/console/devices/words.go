@@ -82,9 +82,9 @@ func span(d adminapi.Duration) string {
 	return ui.Span(time.Duration(d))
 }
 
-// hex groups the digits of a fingerprint, so that two people can read it to each
+// grouped sets the digits of a fingerprint apart, so that two people can read it to each
 // other.
-func hex(s string) string {
+func grouped(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i += 4 {
 		if i > 0 {

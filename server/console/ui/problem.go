@@ -97,8 +97,9 @@ func (r *Request) Fail(t Trouble) error {
 		r.W.Header().Set("Clear-Site-Data", `"cache"`)
 		return r.Redirect("/sign-in")
 	case r.Partial() && t.StepUp:
+		// On top of the dialog that asks: its form is sent again afterwards.
 		r.W.Header().Set("HX-Retarget", "#dialogs")
-		r.W.Header().Set("HX-Reswap", "innerHTML")
+		r.W.Header().Set("HX-Reswap", "beforeend")
 		r.W.Header().Set("Holdfast-Step-Up", "needed")
 		return r.write(t.Status, stepUpDialog(r.stepUps()))
 	case r.Partial() && r.HTTP.Method == http.MethodGet:

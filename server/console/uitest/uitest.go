@@ -87,6 +87,12 @@ func (b *Browser) Do(steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
+// Faulty ends the test with a reason.
+func (b *Browser) Faulty(why string) {
+	b.t.Helper()
+	b.t.Fatal(why)
+}
+
 // Go opens a path.
 func (b *Browser) Go(path string) {
 	b.t.Helper()
@@ -181,6 +187,9 @@ func (b *Browser) Ready() {
 func (b *Browser) Axe(where string) {
 	b.t.Helper()
 	Eval[bool](b, axe+"\n;true")
+	// Colours on their way from one theme to the other are not the ones to judge.
+	Eval[bool](b, `new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() =>
+		Promise.allSettled(document.getAnimations().filter((a) => a.effect.getComputedTiming().iterations !== Infinity).map((a) => a.finished)).then(() => done(true)))))`)
 	found := Eval[string](b, `axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}).then((r) =>
 		JSON.stringify(r.violations.map((v) => ({id: v.id, help: v.help, nodes: v.nodes.map((n) => n.html.slice(0, 220) + " :: " + (n.any[0]?.message ?? n.all[0]?.message ?? "")).slice(0, 6)}))))`)
 	var list []struct {

@@ -29,7 +29,7 @@ export function steppedUp() {
 // clicked again after it.
 export function ask(source) {
   waiting = { source, at: Date.now() };
-  htmx.ajax("GET", "/step-up", { target: "#dialogs", swap: "innerHTML" });
+  htmx.ajax("GET", "/step-up", { target: "#dialogs", swap: "beforeend" });
 }
 
 // Cancelling forgets the action.

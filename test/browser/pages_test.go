@@ -1,0 +1,54 @@
+package browser
+
+import (
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/holdfast-iot/holdfast/server/console/uitest"
+)
+
+// pages are all pages that have an address of their own, and words that are on
+// them in the demo.
+var pages = []struct{ name, path, words string }{
+	{"policy", "/policy", "is in force"},
+	{"policy-versions", "/policy/versions", "Applied by"},
+	{"policy-tests", "/policy/tests", "passed"},
+	{"policy-explain", "/policy/explain?as=app:scada&action=publish&topic=water/riverside-plant/doser-plant-1/cmd/dose&payload=%7B%22ml_per_min%22:900%7D", "refused"},
+	{"policy-edit", "/policy/edit", "Look at what it would do"},
+	{"zones", "/zones", "What may talk to what"},
+	{"zone", "/zones/riverside-plant", "What may reach it"},
+	{"zone-new", "/zones/new", "Create zone"},
+	{"devices", "/devices", "pump-plant-1"},
+	{"device", "/devices/pump-plant-1", "pump-plant-1"},
+	{"audit", "/audit", "Audit"},
+	{"account", "/account", "Ada Lovelace"},
+}
+
+// TestPages opens every page of a fleet that lives, in a browser that complains,
+// and checks each for accessibility.
+func TestPages(t *testing.T) {
+	s := up(t, true)
+	for end := time.Now().Add(60 * time.Second); !s.story.has("applied policy"); {
+		if time.Now().After(end) {
+			t.Fatal("the demo did not begin")
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	p := s.person(t)
+	p.begin(s.ready.SignIn, "Ada Lovelace")
+	p.Faults()
+	for _, page := range pages {
+		p.Go(page.path)
+		p.reads(page.words)
+		p.Ready()
+		p.Axe(page.path)
+		p.clean(page.path)
+		if wide := uitest.Eval[float64](p.Browser, `document.documentElement.scrollWidth`); wide > 1280 {
+			t.Errorf("%s is %v px wide in a window of 1280", page.path, wide)
+		}
+		p.Do(chromedp.Sleep(300 * time.Millisecond))
+		p.Shot(page.name)
+	}
+}
