@@ -51,22 +51,23 @@ const (
 
 // stage is what the steps of the story share.
 type stage struct {
-	cfg    Config
-	tale   *teller
-	fleet  *fleet
-	api    *adminapi.Client
-	roots  *x509.CertPool
-	things []*thing                // in the order of the inventory
-	tokens map[tokenUse]*madeToken // of this run; nil: it was refused
-	maker  *maker
-	works  *works // what the devices measure and move
-	live   *live  // who is connected over MQTT
-	scada  *app   // nil: there are none
-	reader *app
-	wills  bool        // devices may leave a will
-	ours   bool        // the active policy is the example's
-	onDuty atomic.Bool // the story is over: the control loop may command
-	now    func() time.Time
+	cfg        Config
+	tale       *teller
+	fleet      *fleet
+	api        *adminapi.Client
+	roots      *x509.CertPool
+	things     []*thing                // in the order of the inventory
+	tokens     map[tokenUse]*madeToken // of this run; nil: it was refused
+	maker      *maker
+	works      *works // what the devices measure and move
+	live       *live  // who is connected over MQTT
+	scada      *app   // nil: there are none
+	reader     *app
+	wills      bool        // devices may leave a will
+	ours       bool        // the active policy is the example's
+	onDuty     atomic.Bool // the story is over: the control loop may command
+	rogueTried time.Time   // when the rogue last tried; of its own goroutine
+	now        func() time.Time
 
 	current *x509.Certificate // renewed in this run, nil if none: its addresses are those of now
 }
@@ -118,6 +119,9 @@ func run(ctx context.Context, cfg Config) error {
 		}
 	}
 	s.tale.title("Told in %s. The fleet goes on: readings, commands, and every %s a device renews.", s.now().Sub(started).Round(10*time.Millisecond), cfg.Every)
+	if s.live.members[rogueID] != nil {
+		s.tale.title("%s misbehaves from now on. Find it in the console: what it tried, why it was refused, and what to do.", rogueID)
+	}
 	s.onDuty.Store(true)
 	s.tale.ending(s.hints())
 	if cfg.Told != nil {

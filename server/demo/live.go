@@ -194,6 +194,9 @@ func (l *live) device(t *thing) *member {
 			if err := c.publish(ctx, base+"telemetry", s.works.reading(&row, s.now()), false); err != nil && ctx.Err() == nil {
 				s.cfg.Log.Debug("a simulated device could not send", "device", id, "err", err)
 			}
+			if id == rogueID {
+				s.misbehave(ctx, c)
+			}
 		},
 	}
 }

@@ -20,6 +20,7 @@ const (
 	flooderID = "level-plant-3"
 	snoopID   = "camera-plant-gate" // listens to everything
 	leakedID  = "flow-plant-2"      // its old certificate is revoked
+	rogueID   = "pump-intake-2"     // commands others when the story is told, again and again
 )
 
 const (
@@ -108,6 +109,20 @@ func (s *stage) showViews(ctx context.Context) error {
 		s.tale.detail(name, "%s", got)
 	}
 	return nil
+}
+
+// rogueEvery is how often the misbehaving device tries.
+const rogueEvery = 10 * time.Second
+
+// misbehave lets the rogue command the doser, as if somebody had got into it.
+func (s *stage) misbehave(ctx context.Context, l *link) {
+	now := s.now()
+	if !s.onDuty.Load() || now.Sub(s.rogueTried) < rogueEvery {
+		return
+	}
+	s.rogueTried = now
+	err := l.publish(ctx, s.topicAt(doserID, "cmd/dose"), []byte(`{"ml_per_min":48}`), false)
+	s.cfg.Log.Debug("the misbehaving device tried again", "device", rogueID, "answer", err)
 }
 
 // unless is err, if the policy is the one that the story is about.

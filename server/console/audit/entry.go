@@ -128,6 +128,6 @@ type island struct {
 
 func (v entryView) island() island {
 	e := v.Event
-	return island{Key: v.proof.key, Witnesses: v.proof.witnesses, Proof: entryPath(v.Index) + "/proof", Checkpoint: "/audit/log/checkpoint", Consistency: "/audit/log/consistency",
+	return island{Key: v.proof.key, Witnesses: append([]string{}, v.proof.witnesses...), Proof: entryPath(v.Index) + "/proof", Checkpoint: "/audit/log/checkpoint", Consistency: "/audit/log/consistency",
 		Shown: &shown{v.Index, e.ID, e.Time.UTC().Format("2006-01-02T15:04:05.000000Z"), e.Actor.Kind + ":" + e.Actor.ID, e.Action, e.Subject.Kind + ":" + e.Subject.ID, e.Outcome, e.Reason}}
 }
