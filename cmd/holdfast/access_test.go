@@ -164,7 +164,7 @@ func TestWhatIsSent(t *testing.T) {
 		runIn(t, "", env, args...).check(t, 0)
 		return (*calls)[len(*calls)-1]
 	}
-	if c := sent("role", "update", "line-lead", "--permission", "zone.read", "--reason", "smaller now"); fmt.Sprint(c.body["permissions"], c.body["version"], c.body["description"]) != "[zone.read] 4 leads a line" || c.reason != "smaller%20now" {
+	if c := sent("role", "update", "line-lead", "--permission", "zone.read", "--reason", "smaller now"); fmt.Sprintf("%v %v %v", c.body["permissions"], c.body["version"], c.body["description"]) != "[zone.read] 4 leads a line" || c.reason != "smaller%20now" {
 		t.Errorf("role update sent %v, %q", c.body, c.reason)
 	}
 	if c := sent("role", "update", "line-lead", "--description", "x"); fmt.Sprint(c.body["permissions"]) != "[device.read]" {

@@ -313,3 +313,15 @@ func (s *cliSignIns) state() (all, live, turns, stolen int) {
 	}
 	return len(s.by), live, s.turns, s.stolen
 }
+
+// approveOn is a wait in which the person approves what the screen shows.
+func (w *world) approveOn(c *terminal, approved *bool) func(context.Context, time.Duration) error {
+	return func(ctx context.Context, d time.Duration) error {
+		w.moved.Add(int64(d))
+		screen := strings.NewReplacer(bold, "", reset, "").Replace(c.seen())
+		if code := shownUserCode(screen); !*approved && len(code) == 9 {
+			*approved = w.oauth.Approve(ctx, w.alice(), code) == nil
+		}
+		return ctx.Err()
+	}
+}

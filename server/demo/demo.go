@@ -120,7 +120,7 @@ func run(ctx context.Context, cfg Config) error {
 	}
 	s.tale.title("Told in %s. The fleet goes on: readings, commands, and every %s a device renews.", s.now().Sub(started).Round(10*time.Millisecond), cfg.Every)
 	if s.live.members[rogueID] != nil {
-		s.tale.title("%s misbehaves from now on. Find it in the console: what it tried, why it was refused, and what to do.", rogueID)
+		s.tale.title("%s misbehaves from now on. Find it in the console: what it tried, which rule stopped it, and what to do.", rogueID)
 	}
 	s.onDuty.Store(true)
 	s.tale.ending(s.hints())
