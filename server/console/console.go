@@ -45,7 +45,11 @@ func New(cfg Config) (http.Handler, error) {
 	account.Mount(c.pages, c.keeper)
 	mux := http.NewServeMux()
 	for _, route := range c.pages.Routes() {
-		mux.Handle(strings.Replace(route.Pattern, " / ", " /{$} ", 1), c.page(route))
+		pattern := route.Pattern
+		if strings.HasSuffix(pattern, " /") { // else it would take every path
+			pattern += "{$}"
+		}
+		mux.Handle(pattern, c.page(route))
 	}
 	for _, s := range c.pages.Streams() {
 		mux.Handle(s.Pattern, c.serveStream(s))

@@ -12,6 +12,7 @@ import (
 // pages are all pages that have an address of their own, and words that are on
 // them in the demo.
 var pages = []struct{ name, path, words string }{
+	{"overview", "/", "Needs attention"},
 	{"policy", "/policy", "is in force"},
 	{"policy-versions", "/policy/versions", "Applied by"},
 	{"policy-tests", "/policy/tests", "passed"},

@@ -41,6 +41,7 @@ func TestPump(t *testing.T) {
 	uitest.Eval[bool](p.Browser, `([...document.querySelectorAll("a[href^='/audit/']")].find((a) => /\/audit\/[0-9]+$/.test(a.pathname)).click(), true)`)
 	p.wait("the entry", `/\/audit\/[0-9]+$/.test(location.pathname)`)
 	p.reads("it commands the doser")
+	p.Ready()
 	p.press("Verify in this browser")
 	p.reads("is in the log, unchanged")
 	p.Ready()
