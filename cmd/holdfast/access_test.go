@@ -244,7 +244,7 @@ func TestWaitingForASecondPerson(t *testing.T) {
 					problem(rw, 403, `{"status":403,"code":"forbidden","detail":"no"}`)
 				case path == "/approvals/a1":
 					if asked++; asked == 2 {
-						http.Error(rw, "?", 502) // a moment's trouble
+						http.Error(rw, "?", http.StatusBadGateway) // a moment's trouble
 						return
 					}
 					_, _ = io.WriteString(rw, now)

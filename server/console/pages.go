@@ -1,8 +1,10 @@
 package console
 
 import (
+	accesspages "github.com/holdfast-iot/holdfast/server/console/access"
 	"github.com/holdfast-iot/holdfast/server/console/audit"
 	"github.com/holdfast-iot/holdfast/server/console/devices"
+	"github.com/holdfast-iot/holdfast/server/console/messages"
 	"github.com/holdfast-iot/holdfast/server/console/overview"
 	policypages "github.com/holdfast-iot/holdfast/server/console/policy"
 	"github.com/holdfast-iot/holdfast/server/console/ui"
@@ -13,7 +15,9 @@ import (
 var mounts = []func(*ui.Mux){
 	overview.Mount,
 	devices.Mount,
+	messages.Mount,
 	policypages.Mount,
 	zones.Mount,
 	audit.Mount,
+	accesspages.Mount,
 }

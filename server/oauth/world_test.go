@@ -152,7 +152,6 @@ type members struct {
 	mu    sync.Mutex
 	byID  map[string]Client
 	down  bool
-	holds []access.Permission
 	asked int
 }
 

@@ -221,9 +221,9 @@ func TestPasswordChange(t *testing.T) {
 	ctx := t.Context()
 	m := h.member("maria")
 	_, other := h.enter(m, cafe)
-	cookie, in := h.enter(m, office)
+	cookie, _ := h.enter(m, office)
 	h.pass(10 * time.Minute)
-	in = h.follow(&cookie, office)
+	in := h.follow(&cookie, office)
 	for _, c := range []struct{ next, code string }{{"short", password.CodeTooShort}, {"passwordpassword", ""}, {"maria maria maria", password.CodeGuessable}, {good, password.CodeReused}} {
 		_, _, err := h.SetPassword(ctx, in, password.New(good), password.New(c.next), office)
 		if c.code == "" && err != nil && refusal.As(err) != nil {
@@ -234,7 +234,7 @@ func TestPasswordChange(t *testing.T) {
 	_, _, err := h.SetPassword(ctx, in, password.New(better), password.New(better), office)
 	h.is(err, "wrong-password")
 	h.noticed("")
-	_, in, err = h.SetPassword(ctx, in, password.New(good), password.New(better), office)
+	_, _, err = h.SetPassword(ctx, in, password.New(good), password.New(better), office)
 	h.ok(err)
 	if h.noticed(NoticePasswordChanged) != 1 {
 		t.Fatal("nobody was told")

@@ -421,8 +421,8 @@ func TestRecoveryCodes(t *testing.T) {
 		t.Fatalf("got %+v", f)
 	}
 	// New ones replace them; of another person they are nothing.
-	cookie, in := h.enter(m, office)
-	in = h.resume(cookie, office)
+	cookie, _ := h.enter(m, office)
+	in := h.resume(cookie, office)
 	fresh, err := h.MakeRecoveryCodes(ctx, in, office)
 	h.ok(err)
 	h.is(enter(codes[9], office), "wrong-code")

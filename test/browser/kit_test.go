@@ -14,7 +14,6 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/webauthn"
 	"github.com/chromedp/chromedp"
-	"github.com/pquerna/otp/totp"
 
 	"github.com/holdfast-iot/holdfast/server"
 	"github.com/holdfast-iot/holdfast/server/config"
@@ -78,9 +77,7 @@ func up(t *testing.T, demo bool) *site {
 // person is somebody in front of a browser of their own.
 type person struct {
 	*uitest.Browser
-	t      *testing.T
-	secret string // of their authenticator app, when they have one
-	step   int64  // the last time step a code was made for
+	t *testing.T
 }
 
 func (s *site) person(t *testing.T) *person {
@@ -157,22 +154,6 @@ func (p *person) fillNamed(name, text string) {
 	uitest.Eval[bool](p.Browser, fmt.Sprintf(`(() => { const e = %s; e.focus(); e.value = %q; e.dispatchEvent(new Event("input", {bubbles: true})); e.dispatchEvent(new Event("change", {bubbles: true})); return true; })()`, find, text))
 }
 
-// code is the next code of the person's authenticator app; none is made twice for
-// one time step.
-func (p *person) code() string {
-	p.t.Helper()
-	now := time.Now()
-	if step := now.Unix() / 30; step <= p.step {
-		now = time.Unix((p.step+1)*30, 0)
-	}
-	p.step = now.Unix() / 30
-	code, err := totp.GenerateCode(strings.ReplaceAll(p.secret, " ", ""), now)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return code
-}
-
 // open follows a link to anywhere on the site.
 func (p *person) open(url string) {
 	p.t.Helper()
@@ -186,4 +167,3 @@ func (p *person) clean(where string) {
 		p.t.Errorf("%s: the browser complained: %s", where, f)
 	}
 }
-

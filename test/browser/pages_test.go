@@ -24,6 +24,12 @@ var pages = []struct{ name, path, words string }{
 	{"devices", "/devices", "pump-plant-1"},
 	{"device", "/devices/pump-plant-1", "pump-plant-1"},
 	{"audit", "/audit", "Audit"},
+	{"messages", "/messages/refused", "cmd/dose"},
+	{"sessions", "/messages/sessions", "pump-plant-1"},
+	{"people", "/access/people", "Ada Lovelace"},
+	{"invite", "/access/people/invite", "Make the invitation"},
+	{"roles", "/access/roles", "security-officer"},
+	{"approvals", "/access/approvals", "Nothing waits"},
 	{"account", "/account", "Ada Lovelace"},
 }
 

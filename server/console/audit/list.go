@@ -77,7 +77,9 @@ func (v listView) args() ui.Args {
 }
 
 // fits tells whether the filters are short enough for a live fragment.
-func (v listView) fits() bool { return len(ui.LiveRef{Name: "audit/tail", Args: v.args()}.String()) < 1000 }
+func (v listView) fits() bool {
+	return len(ui.LiveRef{Name: "audit/tail", Args: v.args()}.String()) < 1000
+}
 
 // with is the page's address with a parameter set, or without it.
 func (v listView) with(name, value string) string {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/holdfast-iot/holdfast/access"
 	"github.com/holdfast-iot/holdfast/server"
@@ -100,5 +101,5 @@ func post(t *testing.T, pages http.Handler, path string, form url.Values) (*http
 func only(scope access.Scope, list ...access.Permission) access.Rights {
 	role := access.Role{Name: "some", Permissions: list}
 	grants := []access.Grant{{ID: "g", Role: "some", Scope: scope}}
-	return access.Resolve(grants, func(string) (access.Role, bool) { return role, true }, nil, nil)
+	return access.Resolve(grants, func(string) (access.Role, bool) { return role, true }, nil, time.Now())
 }

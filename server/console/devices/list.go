@@ -207,7 +207,9 @@ func fleetNow(r *ui.Request) *fleet {
 	return f
 }
 
-func liveFleet(r *ui.Request, _ ui.Args) (templ.Component, error) { return fleetStats(fleetNow(r)), nil }
+func liveFleet(r *ui.Request, _ ui.Args) (templ.Component, error) {
+	return fleetStats(fleetNow(r)), nil
+}
 
 func (f *fleet) count(s device.State) string { return ui.Number(f.byState[string(s)]) }
 

@@ -34,7 +34,6 @@ type LiveFragment struct {
 
 // Mux collects what pages mount. The console serves it.
 type Mux struct {
-	section string
 	routes  []Route
 	live    map[string]LiveFragment
 	streams []Stream

@@ -2,7 +2,6 @@ package ui
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
 	"io"
 	"math"
@@ -256,9 +255,4 @@ func barParts(parts []Part) []barPart {
 		at += w
 	}
 	return out
-}
-
-// dataURL is an image in an address: for images made here, such as QR codes.
-func dataURL(kind string, data []byte) string {
-	return "data:" + kind + ";base64," + base64.StdEncoding.EncodeToString(data)
 }

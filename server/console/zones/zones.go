@@ -58,7 +58,9 @@ type link struct {
 func zonePath(name string) string { return "/zones/" + url.PathEscape(name) }
 
 // coarse tells whether a node is drawn: zones, apps, and what is outside.
-func coarse(n reach.Node) bool { return n.Parent == "" && !strings.Contains(n.Kind, "device") && n.Kind != "gateway" }
+func coarse(n reach.Node) bool {
+	return n.Parent == "" && !strings.Contains(n.Kind, "device") && n.Kind != "gateway"
+}
 
 func draw(g *reach.Graph) drawing {
 	d := drawing{Nodes: []spot{}, Links: []link{}}
