@@ -40,7 +40,7 @@ func TestCompletionAsksTheServer(t *testing.T) {
 		"approval approve ":                 "a1",
 		"completion ":                       "bash fish zsh",
 		"token revoke ":                     "",
-		"version -o y":                      "yaml",
+		"version -o y":                      "table json yaml",
 	} {
 		args := append([]string{"__complete"}, strings.Fields(command)...)
 		if strings.HasSuffix(command, " ") {
@@ -172,7 +172,7 @@ func TestManualPages(t *testing.T) {
 	}
 	if noGroff == nil {
 		for _, page := range pages {
-			out, err := exec.Command(groff, "-man", "-Tutf8", "-ww", "-z", page).CombinedOutput()
+			out, err := exec.Command(groff, "-Kutf8", "-man", "-Tutf8", "-ww", "-z", page).CombinedOutput()
 			if err != nil || len(out) > 0 {
 				t.Errorf("groff: %v\n%s", err, out)
 				break

@@ -9,8 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -301,24 +303,30 @@ func TestKilledWhileRenewing(t *testing.T) {
 	w := newWorld(t)
 	w.logIn()
 	w.outdated()
-	var victim *exec.Cmd
+	var killed atomic.Pointer[os.Process]
 	var once sync.Once
-	w.before = func(_ http.ResponseWriter, r *http.Request) bool {
+	hook := func(_ http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path != "/oauth/token" {
 			return false
 		}
 		once.Do(func() {
 			w.oauth.Handler().ServeHTTP(discard{http.Header{}}, r)
-			w.ok(victim.Process.Kill())
+			for killed.Load() == nil { // until its starter has noted it
+				runtime.Gosched()
+			}
+			w.ok(killed.Load().Kill())
 		})
 		panic(http.ErrAbortHandler)
 	}
-	victim = w.program("zone", "list")
+	w.hook.Store(&hook)
+	victim := w.program("zone", "list")
 	victim.Stdout, victim.Stderr = os.Stderr, os.Stderr
-	if err := victim.Run(); err == nil {
+	w.ok(victim.Start())
+	killed.Store(victim.Process)
+	if err := victim.Wait(); err == nil {
 		t.Fatal("the process was not killed")
 	}
-	w.before = nil
+	w.hook.Store(nil)
 	if w.only().Renewing.IsZero() {
 		t.Error("the interrupted renewal left no mark")
 	}

@@ -43,6 +43,7 @@ func TestMain(m *testing.M) {
 // world is a server with the real authorization server, a person who may approve,
 // and an API that answers with what the test says. Its clock is moved by waiting.
 type world struct {
+	hook atomic.Pointer[func(http.ResponseWriter, *http.Request) bool] // as before, for clients that are other processes
 	testing.TB
 	srv     *httptest.Server
 	oauth   *oauth.Server
@@ -69,9 +70,10 @@ func newWorld(t testing.TB) *world {
 	t.Cleanup(func() { store.Close() })
 	mux := http.NewServeMux()
 	w.srv = httptest.NewTLSServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if w.before == nil || !w.before(rw, r) {
-			mux.ServeHTTP(rw, r)
+		if hook := w.hook.Load(); hook != nil && (*hook)(rw, r) || w.before != nil && w.before(rw, r) {
+			return
 		}
+		mux.ServeHTTP(rw, r)
 	}))
 	t.Cleanup(w.srv.Close)
 	aead, err := chacha20poly1305.NewX(make([]byte, 32))

@@ -268,6 +268,8 @@ func TestClientTap(t *testing.T) {
 	want(t, c.Tap(t.Context(), "broken", "", ignore), "500 internal")
 	want(t, c.Tap(t.Context(), "ended", "", ignore), "503 stopping")
 	want(t, c.Tap(t.Context(), "", "", ignore), "422 invalid-request")
+	m.mu.Lock() // the last tap may still be ending
+	defer m.mu.Unlock()
 	if !strings.Contains(strings.Join(m.calls, "\n"), "tap water/# as public") {
 		t.Errorf("calls: %q", m.calls)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-iot/holdfast/access"
 	"github.com/holdfast-iot/holdfast/device"
+	"github.com/holdfast-iot/holdfast/refusal"
 	"github.com/holdfast-iot/holdfast/server/adminapi"
 	"github.com/holdfast-iot/holdfast/server/console/ui"
 )
@@ -22,11 +23,14 @@ var listSpec = ui.TableSpec{Filters: []string{"q", "state", "type", "zone", "lab
 
 // filterOf reads the filters of the list. What is searched for is the start of an
 // id, or a label when it is written key=value.
-func filterOf(s ui.TableState) (f device.Filter) {
+func filterOf(s ui.TableState) (f device.Filter, err error) {
 	f = device.Filter{Type: device.TypeName(s.Filter("type")), Zone: device.ZoneName(s.Filter("zone")), State: device.State(s.Filter("state")),
 		Owner: s.Filter("owner"), Serial: s.Filter("serial"), Labels: map[string]string{}}
 	for _, text := range strings.FieldsFunc(s.Filter("label"), func(c rune) bool { return c == ',' || c == ';' }) {
-		k, v, _ := strings.Cut(strings.TrimSpace(text), "=")
+		k, v, pair := strings.Cut(strings.TrimSpace(text), "=")
+		if !pair {
+			return f, refusal.New(refusal.Invalid, "bad-label", "write it as key=value, such as site=plant", "the label %.64q has no value", text)
+		}
 		f.Labels[k] = v
 	}
 	if k, v, pair := strings.Cut(s.Filter("q"), "="); pair {
@@ -34,10 +38,10 @@ func filterOf(s ui.TableState) (f device.Filter) {
 	} else {
 		f.IDPrefix = s.Filter("q")
 	}
-	return f
+	return f, f.Validate()
 }
 
-// query is a filter as the export's address carries it.
+// exportHref is the address of an export of what the filters select.
 func exportHref(s ui.TableState, format string) string {
 	q := s.Clear().Values()
 	for name, value := range s.Filters {
@@ -52,8 +56,11 @@ func exportHref(s ui.TableState, format string) string {
 
 func list(r *ui.Request) error {
 	s := r.Table(listSpec)
-	f := filterOf(s)
-	page, err := r.API.Devices(r.Context(), f, device.Page{After: device.ID(s.After), Limit: s.Limit})
+	f, err := filterOf(s)
+	page := adminapi.DeviceList{}
+	if err == nil {
+		page, err = r.API.Devices(r.Context(), f, device.Page{After: device.ID(s.After), Limit: s.Limit})
+	}
 	connected := connections(r, f, page.Items)
 	t := ui.Table[device.Device]{ID: "devices", Label: "Devices", State: s, Rows: page.Items, Next: string(page.Next), Err: err,
 		Filters: listFilters(r), Columns: listColumns(connected),
@@ -221,9 +228,13 @@ func export(r *ui.Request) error {
 	if kinds[format] == "" {
 		return ui.NotFound()
 	}
+	f, err := filterOf(r.Table(listSpec))
+	if err != nil {
+		return err
+	}
 	name := "devices-" + r.Now.UTC().Format("2006-01-02") + "." + format
 	return r.Download(name, kinds[format], func(w io.Writer) error {
-		return r.API.ExportDevices(r.Context(), filterOf(r.Table(listSpec)), format, w)
+		return r.API.ExportDevices(r.Context(), f, format, w)
 	})
 }
 
