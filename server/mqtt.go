@@ -184,7 +184,7 @@ func addrOf(a net.Addr) netip.AddrPort {
 // come from this server's own origin or one that the operator named.
 func (s *Server) webSocketHandler() http.Handler {
 	mux := http.NewServeMux()
-	origins := append([]string{s.endpoints.Load().Console}, s.cfg.MQTT.Origins...)
+	origins := append([]string{s.endpoints.Load().Console, s.endpoints.Load().API}, s.cfg.MQTT.Origins...)
 	mux.HandleFunc("GET "+webSocketPath, func(w http.ResponseWriter, r *http.Request) {
 		from, err := netip.ParseAddrPort(r.RemoteAddr)
 		if err != nil || !s.admit(from.Addr().Unmap()) {

@@ -27,6 +27,7 @@ type app struct {
 	output                                   string
 	yes, wait                                bool
 	flags                                    *pflag.FlagSet // of the command that runs
+	global                                   *pflag.FlagSet // of all commands
 
 	started  bool   // a command's own code has begun: what fails now is no usage error
 	loggedIn string // the profile whose sign-in the command uses, or empty
@@ -51,6 +52,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer, environ []string) *app {
 // globalFlags are what every command understands.
 func (a *app) globalFlags(cmd *cobra.Command) {
 	f := cmd.PersistentFlags()
+	a.global = f
 	f.StringVar(&a.data, "data", a.or("HOLDFAST_DATA", "/var/lib/holdfast"), "data folder of a server on this machine (HOLDFAST_DATA)")
 	f.StringVar(&a.server, "server", a.env["HOLDFAST_SERVER"], "URL of a server elsewhere, instead of --data (HOLDFAST_SERVER)")
 	f.StringVar(&a.profile, "profile", a.env["HOLDFAST_PROFILE"], "server that you logged in to, see holdfast login (HOLDFAST_PROFILE)")
@@ -63,7 +65,14 @@ func (a *app) globalFlags(cmd *cobra.Command) {
 
 // typed tells whether a flag stands on the command line: what is typed wins over
 // the environment.
-func (a *app) typed(flag string) bool { return a.flags != nil && a.flags.Changed(flag) }
+func (a *app) typed(flag string) bool {
+	if a.flags == nil {
+		return false
+	}
+	// A command may have a flag of its own of that name: type create --profile.
+	f := a.flags.Lookup(flag)
+	return f != nil && f.Changed && f == a.global.Lookup(flag)
+}
 
 func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)

@@ -186,7 +186,7 @@ func TestManualPages(t *testing.T) {
 
 func TestRoff(t *testing.T) {
 	for in, want := range map[string]string{
-		".so /etc/passwd": `\&.so /etc/passwd`, "'x": `\(aqx`, `a\fBb`: `a\efBb`, "a\n.b": "a\n\\&.b", "-x": `\-x`, "`a`": `\(gaa\(ga`,
+		".so /etc/passwd": `\&.so /etc/passwd`, "'x": `\(aqx`, `a\fBb`: `a\efBb`, "a\n.b": "a\n\\&.b", "-x": `\-x`, "`a`": `\(gaa\(ga`, "…": `\[u2026]`, "😀": `\[u1F600]`,
 	} {
 		if got := roff(in); got != want {
 			t.Errorf("%q becomes %q, want %q", in, got, want)

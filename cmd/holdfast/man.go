@@ -67,12 +67,25 @@ func roff(s string) string {
 	s = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", "\\(ga", "^", `\(ha`, "~", `\(ti`, `"`, `\(dq`).Replace(s)
 	lines := strings.Split(s, "\n")
 	for i, l := range lines {
-		lines[i] = strings.TrimRight(l, " ")
+		lines[i] = strings.TrimRight(ascii(l), " ")
 		if strings.HasPrefix(lines[i], ".") {
 			lines[i] = `\&` + lines[i]
 		}
 	}
 	return strings.Join(lines, "\n")
+}
+
+// ascii names other characters by number, as troff takes them in any encoding.
+func ascii(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if r < 0x80 {
+			b.WriteRune(r)
+		} else {
+			fmt.Fprintf(&b, `\[u%04X]`, r)
+		}
+	}
+	return b.String()
 }
 
 // paragraphs writes text: indented lines stay as they are, the others flow.

@@ -21,6 +21,7 @@ import (
 type terminal struct {
 	program, person *os.File
 	mu              sync.Mutex
+	more            *sync.Cond // there is more on the screen, or no time left
 	screen          bytes.Buffer
 }
 
@@ -45,6 +46,7 @@ func openTerminal(t *testing.T) *terminal {
 	size := [4]uint16{50, 100}
 	control(syscall.TIOCSWINSZ, unsafe.Pointer(&size))
 	c := &terminal{program: program, person: person}
+	c.more = sync.NewCond(&c.mu)
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
@@ -61,6 +63,7 @@ func openTerminal(t *testing.T) *terminal {
 func (c *terminal) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.more.Broadcast()
 	return c.screen.Write(b)
 }
 
@@ -73,11 +76,21 @@ func (c *terminal) seen() string {
 // shows waits until the screen has the words.
 func (c *terminal) shows(t *testing.T, words string) {
 	t.Helper()
-	for began := time.Now(); !strings.Contains(c.seen(), words); {
-		if time.Since(began) > 20*time.Second {
-			t.Fatalf("the screen does not show %q:\n%s", words, c.seen())
+	late := false
+	timer := time.AfterFunc(20*time.Second, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		late = true
+		c.more.Broadcast()
+	})
+	defer timer.Stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !strings.Contains(c.screen.String(), words) {
+		if late {
+			t.Fatalf("the screen does not show %q:\n%s", words, c.screen.String())
 		}
-		time.Sleep(5 * time.Millisecond)
+		c.more.Wait()
 	}
 }
 
