@@ -113,7 +113,7 @@ func (a *api) checkScope(ctx context.Context, id access.Identity, rule rule, in 
 		if err != nil {
 			return err
 		}
-		if len(objects) == 0 {
+		if _, proposes := in.(proposing); len(objects) == 0 && !proposes {
 			return access.OutOfScope(what, name)
 		}
 		many, _ := in.(interface{ names() []string })

@@ -49,7 +49,7 @@ func (a *api) appOperations() {
 			tokens, err := a.cfg.Apps.AppTokens(ctx, in.Name)
 			return &body[list[AppToken]]{list[AppToken]{present(tokens)}}, err
 		})
-	register(a, operation{id: "create-app-token", allow: access.AppWrite, method: http.MethodPost, path: "/apps/{name}/tokens", tag: tag, status: http.StatusCreated, summary: "Create a token for an app",
+	register(a, operation{id: "create-app-token", allow: access.AppWrite, fresh: true, method: http.MethodPost, path: "/apps/{name}/tokens", tag: tag, status: http.StatusCreated, summary: "Create a token for an app",
 		description: "What an app without a certificate connects with over TLS: its name as user name, the secret as password. The answer is the only place that the secret is ever shown in.",
 		request:     AppTokenInput{ValidFor: Duration(device.DefaultValidity), Note: "control room"}, response: createdAppToken{exampleAppToken, "hfm_q7mzk3a2bfxe9hgt_..."}},
 		func(ctx context.Context, by access.Actor, in *appTokenPost) (*body[createdAppToken], error) {
@@ -68,7 +68,7 @@ func (a *api) appOperations() {
 		func(ctx context.Context, by access.Actor, in *appTokenName) (*none, error) {
 			return nil, a.cfg.Apps.RevokeAppToken(ctx, by, in.Name, in.ID)
 		})
-	register(a, operation{id: "issue-app-certificate", allow: access.AppWrite, method: http.MethodPost, path: "/apps/{name}/certificate", tag: tag, status: http.StatusCreated, summary: "Issue an app's certificate",
+	register(a, operation{id: "issue-app-certificate", allow: access.AppWrite, fresh: true, method: http.MethodPost, path: "/apps/{name}/certificate", tag: tag, status: http.StatusCreated, summary: "Issue an app's certificate",
 		description: "For a certificate request (PKCS #10) that its key has signed. The app has to be declared by the active policy.",
 		request:     AppCertificateInput{CSR: exampleCSR, Validity: Duration(device.DefaultValidity)}, response: IssuedCertificate{exampleAppCertificate, []string{examplePEM}}},
 		func(ctx context.Context, by access.Actor, in *appCertificatePost) (*body[IssuedCertificate], error) {

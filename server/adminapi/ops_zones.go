@@ -61,8 +61,8 @@ func (a *api) zoneOperations() {
 			z, err := a.cfg.Zones.Zone(ctx, in.Name)
 			return &body[device.Zone]{z}, err
 		})
-	register(a, operation{id: "update-zone", allow: access.ZoneWrite, method: http.MethodPut, path: "/zones/{name}", tag: tag, summary: "Update a zone",
-		description: "Writes every field: one left out is emptied.", request: zoneUpdate{1, input}, response: exampleZone},
+	register(a, operation{id: "update-zone", allow: access.ZoneWrite, second: access.ApplyPolicy, method: http.MethodPut, path: "/zones/{name}", tag: tag, summary: "Update a zone",
+		description: "Writes every field: one left out is emptied. To take a zone out of production may need a second person.", request: zoneUpdate{1, input}, response: exampleZone},
 		func(ctx context.Context, by access.Actor, in *zonePut) (*body[device.Zone], error) {
 			z := in.Body.ZoneInput.noun(in.Name)
 			z.Version = in.Body.Version

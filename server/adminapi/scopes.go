@@ -43,30 +43,25 @@ func (in *devicePut) proposed() (access.Object, string, string) {
 // objects are the device that a token is made for, where there is one: the token
 // lets it enrol anew, with whatever key.
 func (in *tokenPost) objects(ctx context.Context, a *api) ([]access.Object, string, string, error) {
-	o, _ := in.made()
-	if in.Body.DeviceID != "" {
-		d, err := a.cfg.Devices.Device(ctx, in.Body.DeviceID)
-		if refusal.As(err) == nil || refusal.As(err).Kind != refusal.NotFound {
-			return []access.Object{deviceObject(d)}, "device", string(in.Body.DeviceID), err
-		}
+	if in.Body.DeviceID == "" {
+		return nil, "", "", nil
 	}
-	return []access.Object{o}, "zone", string(in.Body.Zone), nil
+	d, err := a.cfg.Devices.Device(ctx, in.Body.DeviceID)
+	if r := refusal.As(err); r != nil && r.Kind == refusal.NotFound {
+		return nil, "", "", nil
+	}
+	return []access.Object{deviceObject(d)}, "device", string(in.Body.DeviceID), err
 }
 
+// What a token lets in has the labels of devices that it adds. One for any name
+// also lets in devices that are registered with other labels, so that a part of
+// the fleet chosen by labels cannot hold such a token.
 func (in *tokenPost) proposed() (access.Object, string, string) {
-	o, name := in.made()
-	return o, "a device of zone", name
-}
-
-// made is what a token lets in. Its labels are those of devices that it adds; one
-// for any name also lets in devices that are registered with other labels, so
-// that a part of the fleet chosen by labels cannot hold such a token.
-func (in *tokenPost) made() (access.Object, string) {
 	o := access.Object{Zone: in.Body.Zone, Type: in.Body.Type}
 	if in.Body.DeviceID != "" {
 		o.Labels = in.Body.Labels
 	}
-	return o, string(in.Body.Zone)
+	return o, "a device of zone", string(in.Body.Zone)
 }
 
 func tokenObject(t enroll.Token) access.Object {
