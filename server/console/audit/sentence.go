@@ -224,7 +224,7 @@ func (n *names) party(kind, id string) piece {
 	case "policy":
 		p.href = at("/policy/versions/", id)
 	case "type":
-		p.href = at("/devices/types/", id)
+		p.href = at("/device-types/", id)
 	case "approval":
 		p.href = at("/access/approvals/", id)
 	case "session":

@@ -278,50 +278,41 @@ func undecided(all []enroll.Waiting) (open []enroll.Waiting) {
 	return open
 }
 
-var waitingSpec = ui.TableSpec{Filters: []string{"q", "decision"}, Sorts: []string{"asked"}, Columns: []string{"device", "decision", "key", "type", "zone", "credential", "source", "asked", "by", "reason"}}
+var waitingSpec = ui.TableSpec{Filters: []string{"q"}, Sorts: []string{"asked"}, Columns: []string{"device", "key", "type", "zone", "credential", "source", "asked"}}
 
+// waiting lists the requests that somebody has to decide about; what was decided
+// stands in the audit log.
 func waiting(r *ui.Request) error {
 	s := r.Table(waitingSpec)
 	all, err := r.API.Waiting(r.Context())
-	want := enroll.Decision(cmp.Or(s.Filter("decision"), string(enroll.Undecided)))
-	all = slices.DeleteFunc(all, func(w enroll.Waiting) bool {
-		return want != "all" && w.Decision != want || !ui.Matches(s.Filter("q"), string(w.DeviceID), string(w.Type), string(w.Zone), w.KeyID, w.Source)
+	all = slices.DeleteFunc(undecided(all), func(w enroll.Waiting) bool {
+		return !ui.Matches(s.Filter("q"), string(w.DeviceID), string(w.Type), string(w.Zone), w.KeyID, w.Source)
 	})
 	rows, next := ui.SortPage(s, all, map[string]func(a, b enroll.Waiting) int{"asked": func(a, b enroll.Waiting) int { return a.RequestedAt.Compare(b.RequestedAt) }})
 	t := ui.Table[enroll.Waiting]{ID: "waiting", Label: "Waiting room", State: s, Rows: rows, Next: next, Err: err, Total: ui.Count(int64(len(all)), "request", "requests"),
-		Filters: []ui.Filter{{Name: "q", Label: "Search", Placeholder: "Device, type, zone or key", Search: true},
-			{Name: "decision", Label: "Decision", Options: []ui.Option{{Label: "Not decided yet"}, {Value: "approved", Label: "approved"}, {Value: "rejected", Label: "rejected"}, {Value: "done", Label: "enrolled"}, {Value: "all", Label: "All"}}}},
+		Filters: []ui.Filter{{Name: "q", Label: "Search", Placeholder: "Device, type, zone or key", Search: true}},
 		Columns: []ui.Column[enroll.Waiting]{
 			{Key: "device", Label: "Device", Cell: func(w enroll.Waiting) ui.Node { return ui.Text(string(w.DeviceID)) }},
-			{Key: "decision", Label: "Decision", Hidden: want == enroll.Undecided, Cell: func(w enroll.Waiting) ui.Node { return ui.Badge(decisionTone(w.Decision), string(w.Decision)) }},
 			{Key: "key", Label: "Key fingerprint", Hint: "SHA-256 of the public key that would be certified. Compare it with what the device shows.", Wide: true, Cell: func(w enroll.Waiting) ui.Node { return fingerprintCell(w.KeyID) }},
 			{Key: "type", Label: "Type", Cell: func(w enroll.Waiting) ui.Node { return ui.Text(string(w.Type)) }},
 			{Key: "zone", Label: "Zone", Cell: func(w enroll.Waiting) ui.Node { return plainCell(string(w.Zone)) }},
 			{Key: "credential", Label: "Proved by", Hint: "What it showed when it asked.", Cell: func(w enroll.Waiting) ui.Node { return plainCell(credential(w.Credential)) }},
 			{Key: "source", Label: "Came from", Cell: func(w enroll.Waiting) ui.Node { return plainCell(w.Source) }},
 			{Key: "asked", Label: "Asked", Sort: true, Cell: func(w enroll.Waiting) ui.Node { return ui.Time(w.RequestedAt) }},
-			{Key: "by", Label: "Decided by", Hidden: true, Cell: func(w enroll.Waiting) ui.Node { return plainCell(w.DecidedBy) }},
-			{Key: "reason", Label: "Reason", Hidden: true, Cell: func(w enroll.Waiting) ui.Node { return plainCell(w.Reason) }},
 		},
 		Actions: func(w enroll.Waiting) ui.Node {
 			base := "/enrolment/waiting/" + url.PathEscape(w.ID) + "/"
-			return ui.If(w.Decision == enroll.Undecided && r.CanOn(access.EnrolmentApprove, access.Object{Zone: w.Zone, Type: w.Type}),
+			return ui.If(r.CanOn(access.EnrolmentApprove, access.Object{Zone: w.Zone, Type: w.Type}),
 				ui.Nodes(ui.DialogButton(ui.Plain, "check", "Approve", base+"approve"), ui.DialogButton(ui.Quiet, "x", "Reject", base+"reject")))
 		},
 		Href:  func(w enroll.Waiting) string { return at(w.DeviceID) },
 		Empty: ui.EmptyProps{Icon: "check-circle", Title: "Nobody waits", Text: "Devices come here when their type or their token asks for approval by hand, or when they have nothing to prove themselves with and their type lets them ask."}}
-	return r.Page(ui.Page{Title: "Waiting room", Crumbs: []ui.Link{{Text: "Devices", Href: "/devices"}}, Tabs: views(r, "/devices/waiting"),
-		Lead: "You approve a key, not a name: compare the fingerprint with the one on the device before you let it in."}, t)
-}
-
-func decisionTone(d enroll.Decision) ui.Tone {
-	switch d {
-	case enroll.Undecided:
-		return ui.Warn
-	case enroll.Rejected:
-		return ui.Bad
+	p := ui.Page{Title: "Waiting room", Crumbs: []ui.Link{{Text: "Devices", Href: "/devices"}}, Tabs: views(r, "/devices/waiting"),
+		Lead: "You approve a key, not a name: compare the fingerprint with the one on the device before you let it in."}
+	if r.Can(access.AuditRead) {
+		p.Actions = ui.LinkButton(ui.Plain, "audit", "What was decided", "/audit?"+url.Values{"action": {"enrolment.*"}}.Encode())
 	}
-	return ui.Good
+	return r.Page(p, t)
 }
 
 func waitingOf(r *ui.Request) (enroll.Waiting, error) {

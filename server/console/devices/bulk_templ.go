@@ -231,7 +231,7 @@ func manyResult(r *ui.Request, items []adminapi.BulkOutcome, wrong int, event st
 			return templ_7745c5c3_Err
 		}
 		if event != "" {
-			templ_7745c5c3_Err = ui.LinkButton(ui.Plain, "audit", "Show in the audit log", "/audit?"+url.Values{"action": {event}, "actor": {r.Identity.Actor.String()}}.Encode()).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = ui.LinkButton(ui.Plain, "audit", "Show in the audit log", "/audit?"+url.Values{"action": {event}, "who": {r.Identity.Actor.String()}}.Encode()).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -97,7 +97,7 @@ func fleetStats(f *fleet) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			if f.connected >= 0 {
-				templ_7745c5c3_Err = ui.Stat(ui.StatProps{Label: "Connected now", Value: ui.Number(int64(f.connected)), Note: "devices and gateways", Tone: connectedTone(f), Href: "/messages"}).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = ui.Stat(ui.StatProps{Label: "Connected now", Value: ui.Number(int64(f.connected)), Note: "devices and gateways", Tone: connectedTone(f), Href: "/messages/sessions"}).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

@@ -32,18 +32,12 @@ func pick(p adminapi.DevicePermissions, action, effect string) (list []adminapi.
 	return list
 }
 
-// ruleHref leads to where a rule is written.
-func ruleHref(rule string) string {
-	return "/policy/rule?" + url.Values{"name": {rule}}.Encode()
-}
-
 func ruleName(rule string) (document, name string) {
 	i := strings.LastIndexByte(rule, '/')
 	return rule[:max(i, 0)], rule[i+1:]
 }
 
-// ask for a decision
-
+// asked is a question about one thing that a device does.
 type asked struct {
 	Action, Topic, Payload string
 }

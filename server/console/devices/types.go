@@ -46,6 +46,14 @@ func typeHref(r *ui.Request, name device.TypeName) string {
 	return "/devices?" + url.Values{"type": {string(name)}}.Encode()
 }
 
+// zoneHref leads to a zone, or to its devices where zones may not be read.
+func zoneHref(r *ui.Request, name device.ZoneName) string {
+	if r.Can(access.ZoneRead) {
+		return "/zones/" + url.PathEscape(string(name))
+	}
+	return "/devices?" + url.Values{"zone": {string(name)}}.Encode()
+}
+
 var stageTones = map[device.Stage]ui.Tone{device.Prototype: ui.Neutral, device.Develop: ui.Info, device.Deploy: ui.Good, device.Operate: ui.Good, device.Decommission: ui.Warn}
 
 var stageWords = map[device.Stage]string{
