@@ -1,6 +1,7 @@
 package server
 
 import (
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -9,6 +10,56 @@ import (
 	"github.com/holdfast-iot/holdfast/est"
 	"github.com/holdfast-iot/holdfast/refusal"
 )
+
+// bodyTime is how long the listener that browsers reach waits for all of a body, so
+// that nobody holds on to connections by sending slowly.
+const bodyTime = 2 * time.Minute
+
+// secured sets what every answer of a listener that browsers reach says: come over
+// TLS for the next year, do not guess types, and nothing here is a page or a part
+// of one. The console, which has pages, says more.
+func secured(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		if r.ContentLength != 0 {
+			http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) // not every writer has one; those of servers do
+		}
+		if named(r.Host) {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// unambiguous ends an HTTP/1.1 connection after a request whose body came in chunks.
+// Such a request may have had a length too, which net/http drops: a proxy in front
+// that went by the length would take what comes next for a part of this request, and
+// we for another one. RFC 9112 section 6.1 demands that the connection ends.
+func unambiguous(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor == 1 && len(r.TransferEncoding) > 0 {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// named tells whether a host is a name of its own. Strict-Transport-Security is
+// for all ports of a host: on localhost it would break other people's programs.
+func named(hostport string) bool {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		host = hostport
+	}
+	host = strings.Trim(host, "[]")
+	if _, err := netip.ParseAddr(host); err == nil {
+		return false
+	}
+	return host != "localhost" && !strings.HasSuffix(host, ".localhost") && host != ""
+}
 
 // allSources stands for everybody together in a limiter.
 var allSources = netip.IPv4Unspecified()

@@ -29,8 +29,9 @@ import (
 // listeners are the open sockets of a server.
 type listeners struct{ api, device, pki, metrics, mqtts, wss net.Listener }
 
-// maxDeviceConns bounds the connections of the device listener.
-const maxDeviceConns = 16_384
+// maxConns bounds the connections of the device listener, and of the one that people
+// and programs use.
+const maxConns = 16_384
 
 func (s *Server) listen() (l listeners, err error) {
 	defer func() {
@@ -47,7 +48,8 @@ func (s *Server) listen() (l listeners, err error) {
 			return l, fmt.Errorf("listening (%s): %w: choose another address with --%s or the configuration file", one.field, err, flagOf[one.field])
 		}
 	}
-	l.device = netutil.LimitListener(l.device, maxDeviceConns)
+	l.api = netutil.LimitListener(l.api, maxConns)
+	l.device = netutil.LimitListener(l.device, maxConns)
 	l.wss = netutil.LimitListener(l.wss, s.cfg.MQTT.Connections)
 	return l, nil
 }
@@ -287,5 +289,5 @@ func (s *Server) apiHandler() (http.Handler, error) {
 	}
 	mux.Handle("/", pages)
 	s.health(mux)
-	return mux, nil
+	return secured(mux), nil
 }

@@ -233,7 +233,7 @@ func (s *Server) serve(l listeners, own *ownCert, handler http.Handler, failed c
 
 // newHTTP has the bounds that every listener needs.
 func (s *Server) newHTTP(h http.Handler) *http.Server {
-	return &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+	return &http.Server{Handler: unambiguous(h), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(quiet{s.log.Handler()}, slog.LevelDebug)}
 }
 

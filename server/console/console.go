@@ -12,6 +12,7 @@ package console
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-iot/holdfast/server/console/account"
@@ -29,8 +30,29 @@ type console struct {
 	csrf   *http.CrossOriginProtection
 }
 
-// New makes the handler of everything below "/" but the API.
-func New(cfg Config) (http.Handler, error) {
+// Console is the handler of everything below "/" but the API.
+type Console struct {
+	http.Handler
+	routes []string
+}
+
+// Routes lists what the console answers to, as patterns of http.ServeMux.
+func (c *Console) Routes() []string { return slices.Clone(c.routes) }
+
+// table is a mux that knows what is in it.
+type table struct {
+	http.ServeMux
+	patterns []string
+}
+
+// Handle mounts h.
+func (t *table) Handle(pattern string, h http.Handler) {
+	t.patterns = append(t.patterns, pattern)
+	t.ServeMux.Handle(pattern, h)
+}
+
+// New makes a console.
+func New(cfg Config) (*Console, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
@@ -43,7 +65,7 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	c.keeper.Pages(c.pages)
 	account.Mount(c.pages, c.keeper)
-	mux := http.NewServeMux()
+	mux := &table{}
 	for _, route := range c.pages.Routes() {
 		pattern := route.Pattern
 		if strings.HasSuffix(pattern, " /") { // else it would take every path
@@ -56,10 +78,10 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	c.keeper.Mount(mux)
 	mux.Handle(assets.Prefix, assets.Handler())
-	mux.HandleFunc("POST /theme", c.theme)
-	mux.HandleFunc("GET /session", c.session)
-	mux.HandleFunc("POST /session", c.session)
-	mux.HandleFunc("GET /live", c.serveLive)
+	mux.Handle("POST /theme", http.HandlerFunc(c.theme))
+	mux.Handle("GET /session", http.HandlerFunc(c.session))
+	mux.Handle("POST /session", http.HandlerFunc(c.session))
+	mux.Handle("GET /live", http.HandlerFunc(c.serveLive))
 	mux.Handle("/", c.page(ui.Route{MaxBody: ui.MaxForm, Handle: func(*ui.Request) error { return ui.NotFound() }}))
-	return c.guard(mux), nil
+	return &Console{c.guard(mux), mux.patterns}, nil
 }

@@ -1,9 +1,7 @@
 package console
 
 import (
-	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 
 	"github.com/holdfast-iot/holdfast/server/console/assets"
@@ -31,9 +29,6 @@ func (c *console) guard(next http.Handler) http.Handler {
 		h.Set("Permissions-Policy", features)
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
-		if named(r.Host) {
-			h.Set("Strict-Transport-Security", "max-age=31536000")
-		}
 		if !strings.HasPrefix(r.URL.Path, assets.Prefix) {
 			h.Set("Cache-Control", "no-store")
 		}
@@ -46,20 +41,6 @@ func (c *console) guard(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-// named tells whether a host is a name of its own. Strict-Transport-Security is
-// for all ports of a host: on localhost it would break other people's programs.
-func named(hostport string) bool {
-	host, _, err := net.SplitHostPort(hostport)
-	if err != nil {
-		host = hostport
-	}
-	host = strings.Trim(host, "[]")
-	if _, err := netip.ParseAddr(host); err == nil {
-		return false
-	}
-	return host != "localhost" && !strings.HasSuffix(host, ".localhost") && host != ""
 }
 
 // theme keeps a choice of colours and leads back.

@@ -40,6 +40,7 @@ type house struct {
 	people  *people.People
 	server  *httptest.Server
 	url     string
+	routes  []string // patterns of all that the console answers to
 	closing chan struct{}
 	log     bytes.Buffer
 	mu      sync.Mutex
@@ -116,6 +117,7 @@ func open(t *testing.T) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.routes = handler.Routes()
 	h.server = httptest.NewUnstartedServer(handler)
 	h.server.Listener.Close()
 	h.server.Listener = listener
@@ -231,4 +233,18 @@ func (b *browser) signIn(name, app, next string) {
 	}
 	b.pass(time.Minute)
 	b.to(b.do("POST", "/sign-in/factor/code", url.Values{"code": {b.code(app)}, "next": {next}}), next)
+}
+
+// person finds a person by name.
+func (h *house) person(name string) access.PersonID {
+	h.Helper()
+	list, _, err := h.people.List(h.Context(), people.Filter{Limit: 100})
+	must(h, err)
+	for _, p := range list {
+		if p.Name == name {
+			return p.ID
+		}
+	}
+	h.Fatalf("there is no %s", name)
+	return ""
 }

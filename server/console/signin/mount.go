@@ -21,7 +21,7 @@ const (
 
 // Mount adds the pages of signing in, which are for strangers and for sign-ins
 // that are not complete.
-func (k *Keeper) Mount(mux *http.ServeMux) {
+func (k *Keeper) Mount(mux interface{ Handle(string, http.Handler) }) {
 	page := func(pattern string, handle func(*step) error) { mux.Handle(pattern, k.step(handle, maxBody)) }
 	page("GET /sign-in", k.signInPage)
 	page("POST /sign-in", k.password)
@@ -83,7 +83,7 @@ func (k *Keeper) step(handle func(*step) error, limit int64) http.Handler {
 		if err == nil {
 			err = handle(s)
 		}
-		if err != nil {
+		if err != nil && r.Context().Err() == nil { // else nobody waits for the answer any more
 			s.failed(err)
 		}
 	})
@@ -116,7 +116,7 @@ func (s *step) at(stages ...people.Stage) (in people.SignIn, ok bool, err error)
 		if isJSON(s.HTTP) {
 			return in, false, err
 		}
-		return in, false, s.Redirect("/sign-in?" + s.query())
+		return in, false, s.Redirect(s.with("/sign-in"))
 	}
 	if err != nil {
 		return in, false, err

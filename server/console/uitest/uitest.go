@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 )
 
@@ -60,6 +62,7 @@ func OpenURL(t *testing.T, url string) *Browser {
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatalf("starting the browser: %v", err)
 	}
+	b.watchRequests()
 	messages := chromedp.Console(ctx)
 	go func() {
 		for m, err := range messages {
@@ -74,6 +77,32 @@ func OpenURL(t *testing.T, url string) *Browser {
 		}
 	}()
 	return b
+}
+
+// watchRequests counts it as a fault when the page asks another host for something:
+// nobody else is to learn who looks at what.
+func (b *Browser) watchRequests() {
+	b.t.Helper()
+	err := chromedp.Listen(b.ctx, func(ev any) {
+		sent, ok := ev.(*network.EventRequestWillBeSent)
+		if !ok {
+			return
+		}
+		to, err := url.Parse(sent.Request.URL)
+		if err == nil && (to.Scheme+"://"+to.Host == b.URL || to.Scheme == "data" || to.Scheme == "blob" || to.Scheme == "about") {
+			return
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.faults = append(b.faults, "a request to another host: "+sent.Request.URL)
+	})
+	if err != nil {
+		b.t.Fatalf("watching requests: %v", err)
+	}
+	b.Do(func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
+		_, err := cdp.Call(ctx, t, network.Enable, network.EnableParams{})
+		return chromedp.Void{}, err
+	})
 }
 
 // Context is the tab's, for chromedp.Do and chromedp.Run.
