@@ -1,10 +1,9 @@
 package browser
 
 import (
+	"os"
 	"testing"
 	"time"
-
-	"github.com/chromedp/chromedp"
 
 	"github.com/holdfast-iot/holdfast/server/console/uitest"
 )
@@ -31,6 +30,21 @@ var pages = []struct{ name, path, words string }{
 	{"roles", "/access/roles", "security-officer"},
 	{"approvals", "/access/approvals", "Nothing waits"},
 	{"account", "/account", "Ada Lovelace"},
+	{"account-sign-ins", "/account/sign-ins", "Your sign-ins"},
+	{"account-passkey", "/account/passkeys/new", "passkey"},
+	{"account-app", "/account/app", "Authenticator app"},
+	{"account-codes", "/account/recovery-codes", "recovery codes"},
+	{"let-in", "/device", "Let a command line in"},
+	{"device-topics", "/devices/pump-plant-1/topics", "telemetry"},
+	{"device-history", "/devices/pump-plant-1/history", "Certificate issued"},
+	{"device-explain", "/devices/level-plant-2/explain?action=publish&topic=water/riverside-plant/pump-plant-1/telemetry", "pump-plant-1"},
+	{"device-types", "/devices/types", "pump-controller"},
+	{"device-type", "/device-types/pump-controller", "pump-controller"},
+	{"enrol", "/devices/enrol", "Enrol"},
+	{"tokens", "/devices/tokens", "token"},
+	{"waiting", "/devices/waiting", "wait"},
+	{"audit-log", "/audit/log", "checkpoint"},
+	{"audit-entry", "/audit/1", "verify"},
 }
 
 // TestPages opens every page of a fleet that lives, in a browser that complains,
@@ -52,10 +66,15 @@ func TestPages(t *testing.T) {
 		p.Ready()
 		p.Axe(page.path)
 		p.clean(page.path)
-		if wide := uitest.Eval[float64](p.Browser, `document.documentElement.scrollWidth`); wide > 1280 {
-			t.Errorf("%s is %v px wide in a window of 1280", page.path, wide)
+		for _, width := range []int64{390, 768, 1280} {
+			p.View(width, 800, "light")
+			if wide := uitest.Eval[float64](p.Browser, `document.documentElement.scrollWidth`); wide > float64(width) {
+				t.Errorf("%s is %v px wide in a window of %d", page.path, wide, width)
+			}
 		}
-		p.Do(chromedp.Sleep(300 * time.Millisecond))
-		p.Shot(page.name)
+		if os.Getenv("HOLDFAST_SHOTS") != "" { // for people to look at, in every size and theme
+			p.Shots(page.name, page.path)
+			p.View(1280, 800, "light")
+		}
 	}
 }

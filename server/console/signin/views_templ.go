@@ -1192,7 +1192,7 @@ func wayView(to string, p access.Person, f people.Factors, passkeys bool) templ.
 					return templ_7745c5c3_Err
 				}
 			} else {
-				templ_7745c5c3_Err = ui.LinkButton(ui.Plain, "mobile", "Use a password and an authenticator app", setupPath("/sign-in/setup/password", to)).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = ui.LinkButton(ui.Plain, "mobile", "Password and authenticator app", setupPath("/sign-in/setup/password", to)).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
