@@ -11,7 +11,7 @@ PACKAGES := postgresql swtpm swtpm-tools tpm2-tools softhsm2 opensc openssl curl
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: build demo test check bench deps cross fuzz clean
+.PHONY: build demo test check bench pictures deps cross fuzz clean
 
 build: ## the programs, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/holdfast ./cmd/holdfast
@@ -37,6 +37,9 @@ cross: ## the platforms that the programs must build for
 
 bench: ## side by side with peers; writes docs/performance.md
 	$(GO) run ./bench
+
+pictures: ## take the pictures in docs/pictures anew
+	HOLDFAST_PICTURES=1 $(GO) test -count=1 -run TestPictures ./test/browser
 
 fuzz: ## every fuzz target for FUZZTIME (default 20s) each
 	@for pkg in $$($(GO) list ./...); do \

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -175,6 +176,7 @@ func (s *Server) announceReady(ready func(Ready)) error {
 	}
 	if first {
 		r.SignIn = s.linkURL(link)
+		s.endpoints.Store(&r)
 	}
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
@@ -262,6 +264,6 @@ func (s *Server) demo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return demo.Run(ctx, demo.Config{API: r.API, DeviceAPI: r.DeviceAPI, MQTTS: r.MQTTS, CAFile: r.CAFile, Token: strings.TrimSpace(string(token)),
+	return demo.Run(ctx, demo.Config{API: r.API, Console: cmp.Or(r.SignIn, r.Console), DeviceAPI: r.DeviceAPI, MQTTS: r.MQTTS, CAFile: r.CAFile, Token: strings.TrimSpace(string(token)),
 		Dir: filepath.Join(s.cfg.Data, "demo"), Log: s.log.With("part", "demo"), Out: s.story})
 }

@@ -31,6 +31,7 @@ import (
 // Config says which server the fleet uses.
 type Config struct {
 	API, DeviceAPI string // base URLs
+	Console        string // where people look, or the link that makes them the first administrator; may be empty
 	MQTTS          string // HOST:PORT of MQTT over TLS; empty: the fleet enrols and says nothing
 	CAFile         string // PEM
 	Token          string // admin token

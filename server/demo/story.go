@@ -94,6 +94,9 @@ func (s *stage) hints() string {
 	dir := quote(s.cfg.Dir)
 	data := quote(filepath.Dir(s.cfg.Dir))
 	var b strings.Builder
+	if s.cfg.Console != "" {
+		fmt.Fprintf(&b, "  The console:\n\n    %s\n\n", s.cfg.Console)
+	}
 	fmt.Fprintf(&b, "  Keys and certificates: %s/DEVICE/{key.pem,cert.pem,ca.pem,issuer.pem}\n\n  Try:\n\n", dir)
 	for _, line := range []string{
 		"export HOLDFAST_DATA=" + data,

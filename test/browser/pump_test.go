@@ -1,30 +1,73 @@
 package browser
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/holdfast-iot/holdfast/server/console/uitest"
 )
 
-// TestPump is what a newcomer does with the demo: finds the pump that misbehaves,
-// sees why it was refused, quarantines it, and proves from the audit page that it
-// was they who did it.
-func TestPump(t *testing.T) {
-	s := up(t, true)
-	p := s.person(t)
-	p.begin(s.ready.SignIn, "Ada Lovelace")
+// follow clicks the first link of the page's body that a script's condition on a is
+// true for.
+func (p *person) follow(what, condition string) {
+	p.t.Helper()
+	find := fmt.Sprintf(`[...document.querySelectorAll("main a[href]")].find((a) => a.checkVisibility() && (%s))`, condition)
+	p.wait(what, find)
+	uitest.Eval[bool](p.Browser, `(`+find+`.click(), true)`)
+}
+
+// waitsFor looks again until a page says what it has to: what a fleet does takes its
+// time.
+func (p *person) waitsFor(words string) {
+	p.t.Helper()
+	for end := time.Now().Add(60 * time.Second); ; {
+		p.Ready()
+		if uitest.Eval[bool](p.Browser, fmt.Sprintf(`document.querySelector("main").innerText.includes(%q)`, words)) {
+			return
+		}
+		if time.Now().After(end) {
+			p.reads(words)
+		}
+		time.Sleep(500 * time.Millisecond)
+		uitest.Eval[bool](p.Browser, `(setTimeout(() => location.reload(), 0), true)`)
+		time.Sleep(200 * time.Millisecond)
+	}
+}
+
+// misbehaving waits until the demo's pump began to.
+func (s *site) misbehaving(t *testing.T) {
+	t.Helper()
 	for end := time.Now().Add(60 * time.Second); !s.story.has("misbehaves from now on"); {
 		if time.Now().After(end) {
 			t.Fatal("the demo did not tell its story")
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
+}
+
+// TestPump is what a newcomer does with the demo, from the printed link on and by
+// links and buttons alone: finds the pump that misbehaves, sees why it was refused,
+// quarantines it, and proves afterwards from the audit page that it was they who did
+// it.
+func TestPump(t *testing.T) {
+	s := up(t, true)
+	p := s.person(t)
+	p.begin(s.ready.SignIn, "Ada Lovelace")
+	s.misbehaving(t)
 	const pump = "pump-intake-2"
 
-	p.Go("/devices/" + pump)
-	p.wait("a refused attempt", `document.body.innerText.includes("cmd/dose") || (setTimeout(() => location.reload(), 1500), false)`)
-	p.reads("is denied by MessagePolicy/no-device-commands/commands")
+	p.Go("/") // the first page: it says what is refused, and leads to whom
+	p.waitsFor("no-device-commands")
+	p.follow("what was refused, on the overview", `a.textContent.includes("no-device-commands") || a.textContent.includes("`+pump+`")`)
+	p.wait("another page", `location.pathname !== "/"`)
+	p.waitsFor(pump)
+	if uitest.Eval[bool](p.Browser, `!location.pathname.startsWith("/devices/")`) {
+		p.follow("the pump, among the refused", `a.textContent.includes("`+pump+`")`)
+	}
+	p.at("/devices/" + pump)
+	p.waitsFor("is denied by MessagePolicy/no-device-commands/commands")
+	p.Ready()
 	p.Shot("pump-refused")
 
 	p.press("Quarantine")
@@ -34,13 +77,16 @@ func TestPump(t *testing.T) {
 	p.fillNamed("reason", "it commands the doser")
 	p.press("Quarantine")
 	p.reads("quarantined")
+	p.at("/devices/" + pump)
 
-	p.Go("/audit?subject=device:" + pump + "&action=device.quarantined")
-	p.reads("it commands the doser")
+	p.press("Audit") // in the navigation
+	p.at("/audit")
+	p.waitsFor("it commands the doser")
 	p.reads("Ada Lovelace")
-	uitest.Eval[bool](p.Browser, `([...document.querySelectorAll("a[href^='/audit/']")].find((a) => /\/audit\/[0-9]+$/.test(a.pathname)).click(), true)`)
+	uitest.Eval[bool](p.Browser, `([...document.querySelectorAll("tr")].find((r) => r.innerText.includes("it commands the doser")).querySelector("a[href^='/audit/']").click(), true)`)
 	p.wait("the entry", `/\/audit\/[0-9]+$/.test(location.pathname)`)
 	p.reads("it commands the doser")
+	p.reads("Ada Lovelace")
 	p.Ready()
 	p.press("Verify in this browser")
 	p.reads("is in the log, unchanged")
@@ -48,5 +94,4 @@ func TestPump(t *testing.T) {
 	p.Axe("a verified audit entry")
 	p.Shot("pump-proof")
 	p.clean("proving it")
-
 }
