@@ -80,9 +80,16 @@ func shortID(id string) string {
 	return id
 }
 
+// adminToken is what the log calls the token in the server's data folder, which is no
+// client with a page.
+const adminToken = "admin"
+
 // client is the name of an API client. Older entries hold a name where newer ones
 // hold an id.
 func (n *names) client(id string) (text, hint string) {
+	if id == adminToken {
+		return id, "The admin token of the server's data folder: for programs on that machine."
+	}
 	n.loadClients()
 	if c, ok := n.clients[id]; ok {
 		return c.text, c.hint
