@@ -67,7 +67,7 @@ func addresses(page []byte) (list []string) {
 
 var (
 	particular = regexp.MustCompile(`/[^/]*[0-9][^/]*`)
-	unreadable = regexp.MustCompile(`%!|&lt;nil&gt;|>nil<|0001-01-01|undefined|NaN|\[object|map\[|goroutine `)
+	unreadable = regexp.MustCompile(`%!|&lt;nil&gt;|>nil<|0001-01-01|\bundefined\b|\bNaN\b|\[object|map\[|goroutine |[\pL\d.,;](?:<time|<code|<a )|(?:</time>|</code>|</a>)[\pL\d(]`)
 )
 
 // shape is what addresses of one kind have in common.

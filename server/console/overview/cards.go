@@ -109,6 +109,18 @@ func (f *facts) who(e adminapi.Entry) string {
 	return e.Event.Actor.ID
 }
 
+// whom it was done to, and by whom, if it was not somebody to themselves.
+func (f *facts) whom(e adminapi.Entry) string {
+	if e.Event.Subject.ID == e.Event.Actor.ID {
+		return "by " + f.who(e)
+	}
+	subject := e.Event.Subject.ID
+	if n := f.names[subject]; n != "" {
+		subject = n
+	}
+	return subject + " by " + f.who(e)
+}
+
 func action(e adminapi.Entry) string {
 	return strings.ReplaceAll(strings.ReplaceAll(e.Event.Action, ".", " "), "_", " ")
 }
