@@ -79,6 +79,8 @@ func TestPump(t *testing.T) {
 	p.reads("quarantined")
 	p.at("/devices/" + pump)
 
+	p.wait("the entry of the audit log, one click away", `document.querySelector("main a[href^='/audit/']")?.checkVisibility() && document.body.innerText.includes("Done, and written down")`)
+
 	p.press("Audit") // in the navigation
 	p.at("/audit")
 	p.waitsFor("it commands the doser")
