@@ -22,7 +22,7 @@ func (k *Keeper) Pages(m *ui.Mux) {
 // devicePage asks for the code, even if it came in the address: who was sent here
 // by somebody else must see what they let in (RFC 8628 section 5.4).
 func (k *Keeper) devicePage(r *ui.Request) error {
-	return r.Page(ui.Page{Title: "Let a command line in", Narrow: true, Lead: "Somebody ran `holdfast login` and got a code. Enter it only if that was you."}, deviceCodeView(userCode(r.Query("user_code"))))
+	return r.Page(ui.Page{Title: "Let a command line in", Narrow: true, Lead: "The command “holdfast login” shows a code. Enter it only if it was you who ran it."}, deviceCodeView(userCode(r.Query("user_code"))))
 }
 
 func (k *Keeper) deviceShow(r *ui.Request) error {
