@@ -215,9 +215,7 @@ func (n *names) party(kind, id string) piece {
 		p.text, p.hint = n.person(id)
 		p.href = at("/access/people/", id)
 	case string(access.Client):
-		if p.text, p.hint = n.client(id); id != adminToken {
-			p.href = at("/access/clients/", id)
-		}
+		p.text, p.hint = n.client(id)
 	case string(access.Device):
 		p.href = at("/devices/", id)
 	case "zone":
