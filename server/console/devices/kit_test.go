@@ -72,11 +72,17 @@ func open(t *testing.T, demo bool) *house {
 	return h
 }
 
-// pages are the console's pages of this package for somebody with rights.
+// pages are the console's pages of this package for the first administrator, of
+// whose rights they see no more than the given ones.
 func (h *house) pages(rights access.Rights) http.Handler {
+	h.Helper()
+	me, err := h.admin.Account(h.Context())
+	if err != nil {
+		h.Fatal(err)
+	}
 	m := ui.NewMux()
 	devices.Mount(m)
-	return uitest.Pages(m, rights, h.api)
+	return uitest.PagesAs(m, access.Identity{Actor: access.Actor{Kind: me.Kind, ID: me.ID}, Name: me.Name, Rights: rights}, h.api)
 }
 
 // get reads a page.

@@ -17,12 +17,17 @@ import (
 // signing in: for looking at pages and for tests of handlers. api answers what the
 // pages ask; nil where they ask nothing. The whole console is tested elsewhere.
 func Pages(m *ui.Mux, rights access.Rights, api http.Handler) http.Handler {
+	return PagesAs(m, ada(rights, time.Now()), api)
+}
+
+// PagesAs is Pages for somebody whom api knows: what they do is theirs in its log.
+func PagesAs(m *ui.Mux, who access.Identity, api http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	for _, route := range m.Routes() {
 		mux.HandleFunc(strings.Replace(route.Pattern, " / ", " /{$} ", 1), func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'")
 			w.Header().Set("Cache-Control", "no-store")
-			req := Request(w, r, rights, api)
+			req := request(w, r, who, api)
 			req.Enter(route.Section)
 			err := r.ParseMultipartForm(route.MaxBody)
 			if err == http.ErrNotMultipart {
@@ -52,11 +57,18 @@ func Pages(m *ui.Mux, rights access.Rights, api http.Handler) http.Handler {
 // Request is a request of Ada Lovelace, who has signed in with a passkey and holds
 // rights.
 func Request(w http.ResponseWriter, r *http.Request, rights access.Rights, api http.Handler) *ui.Request {
+	return request(w, r, ada(rights, time.Now()), api)
+}
+
+func ada(rights access.Rights, now time.Time) access.Identity {
+	return access.Identity{Actor: access.Actor{Kind: access.Human, ID: "p0000000000000001"}, Name: "Ada Lovelace", Rights: rights, Proof: access.Proof{Method: "passkey", Fresh: now, Strong: true}}
+}
+
+func request(w http.ResponseWriter, r *http.Request, who access.Identity, api http.Handler) *ui.Request {
 	now := time.Now()
 	return &ui.Request{HTTP: r, W: w, Now: now, Theme: ui.ThemeOf(r), Version: "1.0.0", Place: "factory.example",
 		Session:  ui.Session{ID: "s1", Person: "p0000000000000001", Name: "Ada Lovelace", Login: "ada@example.com", Ends: now.Add(15 * time.Minute), StepUps: func() []string { return []string{"passkey", "totp"} }},
-		Identity: access.Identity{Actor: access.Actor{Kind: access.Human, ID: "p0000000000000001"}, Name: "Ada Lovelace", Rights: rights, Proof: access.Proof{Method: "passkey", Fresh: now, Strong: true}},
-		API:      &adminapi.Client{BaseURL: "https://holdfast.internal", HTTP: &http.Client{Transport: inProcess{api}}}}
+		Identity: who, API: &adminapi.Client{BaseURL: "https://holdfast.internal", HTTP: &http.Client{Transport: inProcess{api}}}}
 }
 
 type inProcess struct{ api http.Handler }

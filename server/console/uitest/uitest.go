@@ -197,6 +197,27 @@ func (b *Browser) Shots(name, path string) {
 	}
 }
 
+// Look opens a path once and judges it: no wider than the window from a phone to a
+// wide screen, and without accessibility violations on a phone, with colours that
+// can be told apart in light and dark. With HOLDFAST_SHOTS it takes pictures too.
+func (b *Browser) Look(name, path string) {
+	b.t.Helper()
+	b.View(390, 844, "light")
+	b.Go(path)
+	b.Ready()
+	b.Axe(path + " on a light phone")
+	for _, width := range []int64{390, 768, 1920, 1280} {
+		b.View(width, 844, "dark")
+		if wide := Eval[float64](b, `document.documentElement.scrollWidth`); wide > float64(width) {
+			b.t.Errorf("%s is %v px wide in a window of %d", path, wide, width)
+		}
+	}
+	b.axe(path+" in the dark", `{runOnly: {type: "rule", values: ["color-contrast"]}}`) // what the theme changes
+	if os.Getenv("HOLDFAST_SHOTS") != "" {
+		b.Shots(name, path)
+	}
+}
+
 // Ready waits until fonts, charts and what was about to be drawn are there.
 func (b *Browser) Ready() {
 	b.t.Helper()
@@ -215,11 +236,19 @@ func (b *Browser) Ready() {
 // on the page as it is, and fails for each violation.
 func (b *Browser) Axe(where string) {
 	b.t.Helper()
-	Eval[bool](b, axe+"\n;true")
+	b.axe(where, `{runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}`)
+}
+
+// axe runs the checks that options choose.
+func (b *Browser) axe(where, options string) {
+	b.t.Helper()
+	if !Eval[bool](b, `"axe" in window`) {
+		Eval[bool](b, axe+"\n;true")
+	}
 	// Colours on their way from one theme to the other are not the ones to judge.
 	Eval[bool](b, `new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() =>
 		Promise.allSettled(document.getAnimations().filter((a) => a.effect.getComputedTiming().iterations !== Infinity).map((a) => a.finished)).then(() => done(true)))))`)
-	found := Eval[string](b, `axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}).then((r) =>
+	found := Eval[string](b, `axe.run(document, `+options+`).then((r) =>
 		JSON.stringify(r.violations.map((v) => ({id: v.id, help: v.help, nodes: v.nodes.map((n) => n.html.slice(0, 220) + " :: " + (n.any[0]?.message ?? n.all[0]?.message ?? "")).slice(0, 6)}))))`)
 	var list []struct {
 		ID, Help string
