@@ -178,8 +178,8 @@ func (a *api) objectOf(ctx context.Context, id device.ID) (access.Object, error)
 
 // aboutDevice is objects for inputs that name one device.
 func (a *api) aboutDevice(ctx context.Context, id device.ID) ([]access.Object, string, string, error) {
-	o, err := a.objectOf(ctx, id)
-	return []access.Object{o}, "device", string(id), err
+	d, err := a.cfg.Devices.Device(ctx, id)
+	return []access.Object{deviceObject(d)}, "device", string(id), hidden(err, "device", string(id))
 }
 
 type identityKey struct{}

@@ -41,11 +41,11 @@ func (in *bulkMove) exempt(context.Context, *api) (bool, error) {
 
 func (in *bulkMove) objects(ctx context.Context, a *api) (list []access.Object, what, name string, err error) {
 	for _, id := range in.Body.IDs {
-		o, err := a.objectOf(ctx, id)
+		one, _, _, err := a.aboutDevice(ctx, id)
 		if err != nil {
 			return nil, "", "", err
 		}
-		list = append(list, o)
+		list = append(list, one...)
 	}
 	return list, "device", "", nil
 }

@@ -70,22 +70,28 @@ func tokenObject(t enroll.Token) access.Object {
 
 func (in *tokenName) objects(ctx context.Context, a *api) ([]access.Object, string, string, error) {
 	tokens, err := a.cfg.Enrolment.Tokens(ctx)
-	object := access.Object{}
-	if i := slices.IndexFunc(tokens, func(t enroll.Token) bool { return t.ID == in.ID }); i >= 0 {
-		object = tokenObject(tokens[i])
+	i := slices.IndexFunc(tokens, func(t enroll.Token) bool { return t.ID == in.ID })
+	if err == nil && i < 0 {
+		err = access.OutOfScope("token", in.ID)
 	}
-	return []access.Object{object}, "token", in.ID, err
+	if err != nil {
+		return nil, "", "", err
+	}
+	return []access.Object{tokenObject(tokens[i])}, "token", in.ID, nil
 }
 
 func waitingObject(w enroll.Waiting) access.Object { return access.Object{Zone: w.Zone, Type: w.Type} }
 
 func (in *waitingMove) objects(ctx context.Context, a *api) ([]access.Object, string, string, error) {
 	waiting, err := a.cfg.Enrolment.Waiting(ctx)
-	object := access.Object{}
-	if i := slices.IndexFunc(waiting, func(w enroll.Waiting) bool { return w.ID == in.ID }); i >= 0 {
-		object = waitingObject(waiting[i])
+	i := slices.IndexFunc(waiting, func(w enroll.Waiting) bool { return w.ID == in.ID })
+	if err == nil && i < 0 {
+		err = access.OutOfScope("waiting", in.ID)
 	}
-	return []access.Object{object}, "waiting", in.ID, err
+	if err != nil {
+		return nil, "", "", err
+	}
+	return []access.Object{waitingObject(waiting[i])}, "waiting", in.ID, nil
 }
 
 func (in *certificateName) objects(ctx context.Context, a *api) ([]access.Object, string, string, error) {
@@ -104,7 +110,7 @@ func (a *api) aboutCertificate(ctx context.Context, serial string) ([]access.Obj
 	if err == nil {
 		object, err = a.principalObject(ctx, c.Profile, c.Principal)
 	}
-	return []access.Object{object}, "certificate", serial, err
+	return []access.Object{object}, "certificate", serial, hidden(err, "certificate", serial)
 }
 
 func (a *api) principalObject(ctx context.Context, profile, id string) (access.Object, error) {
@@ -128,7 +134,16 @@ func (a *api) aboutSession(ctx context.Context, client string) ([]access.Object,
 	if err == nil {
 		object, err = a.principalObject(ctx, s.Kind, s.ID)
 	}
-	return []access.Object{object}, "session", client, err
+	return []access.Object{object}, "session", client, hidden(err, "session", client)
+}
+
+// hidden makes the answer about what does not exist the one about what is out of
+// scope, so that the two cannot be told apart.
+func hidden(err error, what, name string) error {
+	if r := refusal.As(err); r != nil && r.Kind == refusal.NotFound {
+		return access.OutOfScope(what, name)
+	}
+	return err
 }
 
 // narrow adds to a filter what all of the caller's scopes have in common, so that
