@@ -24,6 +24,7 @@ import (
 	"github.com/holdfast-iot/holdfast/est"
 	"github.com/holdfast-iot/holdfast/pki"
 	"github.com/holdfast-iot/holdfast/server/adminapi"
+	"github.com/holdfast-iot/holdfast/server/scim"
 )
 
 // listeners are the open sockets of a server.
@@ -286,6 +287,13 @@ func (s *Server) apiHandler() (http.Handler, error) {
 	}
 	for _, path := range []string{"/oauth/", "/.well-known/oauth-authorization-server"} {
 		mux.Handle(path, s.tokens.Handler())
+	}
+	provisioning, err := s.scimHandler()
+	if err != nil {
+		return nil, err
+	}
+	if provisioning != nil {
+		mux.Handle(scim.Prefix+"/", provisioning)
 	}
 	mux.Handle("/", pages)
 	s.health(mux)

@@ -3,11 +3,13 @@ package config
 import (
 	"errors"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/holdfast-iot/holdfast/access"
+	"github.com/holdfast-iot/holdfast/device"
 )
 
 // Access bounds how people and programs use the console and the API.
@@ -62,6 +64,14 @@ type Access struct {
 	// Separate [access.separate] are pairs of permissions that nobody but an admin may
 	// hold together, as policy.apply+approval.decide. Default none.
 	Separate []string
+	// SCIMProvider [access.scim_provider] is the identity provider that keeps accounts
+	// through SCIM at /scim/v2: oidc:NAME or saml:NAME, as people sign in through it.
+	// Their externalId there must be their subject at sign-in. Default: nobody does.
+	SCIMProvider string
+	// SCIMRoles [access.scim_roles] are the roles that members of its groups have,
+	// each GROUP=ROLE for the whole fleet, or GROUP=ROLE@ZONE+ZONE for zones. Groups
+	// are compared by their whole name, without regard to case. Default none.
+	SCIMRoles []string
 	// Rate [access.rate] is how many requests a minute one person or program may send
 	// to the API, 10 to 10000000. Default 6000.
 	Rate int
@@ -97,6 +107,8 @@ func accessFields(a *Access) []field {
 		listField("access.two_person_actions", "actions that may need a second person", &a.TwoPersonActions, oneOf(actionNames()...)),
 		durationField("access.approval_life", "how long a request waits for a second person", &a.ApprovalLife, 5*time.Minute, 30*day),
 		listField("access.separate", "pairs of permissions that nobody holds together, as policy.apply+approval.decide", &a.Separate, validPair),
+		textField("access.scim_provider", "the identity provider that keeps accounts through SCIM: oidc:NAME or saml:NAME", &a.SCIMProvider, optional(validProvider)),
+		listField("access.scim_roles", "roles of its groups' members: GROUP=ROLE, or GROUP=ROLE@ZONE+ZONE", &a.SCIMRoles, validGroupRole),
 		numberField("access.rate", "requests a minute of one person or program", integer, &a.Rate, 10, 10_000_000, strconv.Atoi),
 	}
 }
@@ -119,6 +131,51 @@ func validPair(s string) error {
 		return errors.New("expected two permissions with + between them, such as policy.apply+approval.decide")
 	}
 	return nil
+}
+
+var providerName = regexp.MustCompile(`^(oidc|saml):[a-z0-9][a-z0-9-]{0,31}$`)
+
+func validProvider(s string) error {
+	if !providerName.MatchString(s) {
+		return errors.New("expected oidc:NAME or saml:NAME, the name in lower-case letters, digits and -")
+	}
+	return nil
+}
+
+// GroupRole is a role that the members of a group have.
+type GroupRole struct {
+	Group, Role string
+	Scope       access.Scope
+}
+
+func groupRole(s string) (g GroupRole, err error) {
+	i := strings.LastIndex(s, "=")
+	if i < 1 {
+		return g, errors.New("expected GROUP=ROLE or GROUP=ROLE@ZONE+ZONE")
+	}
+	role, zones, scoped := strings.Cut(s[i+1:], "@")
+	g.Group, g.Role = strings.TrimSpace(s[:i]), role
+	if scoped {
+		for _, zone := range strings.Split(zones, "+") {
+			g.Scope.Zones = append(g.Scope.Zones, device.ZoneName(zone))
+		}
+	}
+	if g.Group == "" || g.Role == "" || g.Scope.Validate() != nil {
+		err = errors.New("expected GROUP=ROLE or GROUP=ROLE@ZONE+ZONE")
+	}
+	return g, err
+}
+
+func validGroupRole(s string) error { _, err := groupRole(s); return err }
+
+// GroupRoles are the roles of SCIMRoles.
+func (a Access) GroupRoles() (list []GroupRole) {
+	for _, s := range a.SCIMRoles {
+		if g, err := groupRole(s); err == nil { // else the configuration was not accepted
+			list = append(list, g)
+		}
+	}
+	return list
 }
 
 // Duties are the pairs of Separate.

@@ -50,7 +50,7 @@ func Writes() (names []string) {
 	return names
 }
 
-var writes = slices.Concat(kindWrites, deviceWrites, policyWrites, enrolmentWrites, revocationWrites, roleWrites, clientWrites, approvalWrites, peopleWrites, oauthWrites, logWrites)
+var writes = slices.Concat(kindWrites, deviceWrites, policyWrites, enrolmentWrites, revocationWrites, roleWrites, clientWrites, approvalWrites, peopleWrites, scimWrites, oauthWrites, logWrites)
 
 var kindWrites = []write{
 	{method: "InsertZone", prepare: func(w *world) func(...audit.Event) error {

@@ -101,7 +101,7 @@ func Run(t *testing.T, b Backend) {
 	}{
 		{"Kinds", testKinds}, {"Devices", testDevices}, {"Tokens", testTokens}, {"Policies", testPolicies}, {"Waiting", testWaiting},
 		{"Enrolment", testEnrolment}, {"Revocation", testRevocation}, {"Authorities", testAuthorities},
-		{"Leases", testLeases}, {"Audit", testAudit}, {"Meta", testMeta}, {"Roles", testRoles}, {"APIClients", testClients}, {"Approvals", testApprovals}, {"People", testPeople}, {"OAuth", testOAuth},
+		{"Leases", testLeases}, {"Audit", testAudit}, {"Meta", testMeta}, {"Roles", testRoles}, {"APIClients", testClients}, {"Approvals", testApprovals}, {"People", testPeople}, {"SCIM", testSCIM}, {"OAuth", testOAuth},
 		{"Faults", testFaults}, {"Life", testLife}, {"Crash", testCrash}, {"Sequences", testSequences},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, b) })

@@ -209,7 +209,39 @@ CREATE TABLE revoked_access_token (
     expires_at BIGINT NOT NULL
 );
 
+-- People whom an identity provider keeps: what it said of them that is not in
+-- person. removed_at: it deleted them; off: it was the provider that disabled them.
+CREATE TABLE scim_person (
+    person     TEXT PRIMARY KEY REFERENCES person (id),
+    updated_at BIGINT NOT NULL,
+    removed_at BIGINT NOT NULL,
+    off        SMALLINT NOT NULL
+);
+
+-- Groups of an identity provider. folded is the name in the form in which two are
+-- the same.
+CREATE TABLE scim_group (
+    id         TEXT PRIMARY KEY,
+    name       TEXT NOT NULL,
+    folded     TEXT NOT NULL,
+    external   TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    version    BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX scim_group_folded ON scim_group (folded);
+
+CREATE TABLE scim_member (
+    scim_group TEXT NOT NULL REFERENCES scim_group (id),
+    person     TEXT NOT NULL REFERENCES person (id),
+    PRIMARY KEY (scim_group, person)
+);
+CREATE INDEX scim_member_person ON scim_member (person);
+
 -- +goose Down
+DROP TABLE scim_member;
+DROP TABLE scim_group;
+DROP TABLE scim_person;
 DROP TABLE revoked_access_token;
 DROP TABLE token_key;
 DROP TABLE api_key;
