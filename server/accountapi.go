@@ -27,6 +27,7 @@ func (a accounts) invited(p access.Person, link people.Link, err error) (adminap
 	if err != nil {
 		return adminapi.Invited{}, err
 	}
+	a.s.notifyInvited(p, link)
 	return adminapi.Invited{Person: p, Link: a.s.linkURL(link), ExpiresAt: link.ExpiresAt}, nil
 }
 

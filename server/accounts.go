@@ -119,6 +119,7 @@ func (s *Server) alarm(ctx context.Context, n people.Notice) {
 	if err := s.store.AppendOutbox(ctx, e); err != nil {
 		s.log.Error("recording an alarm", "what", string(n.Kind), "person", string(n.Person.ID), "err", err)
 	}
+	s.notifyPerson(n)
 }
 
 // groupsOf gives a person the roles that their groups at an identity provider map

@@ -40,7 +40,7 @@ func (s *Server) SecondNeeded(ctx context.Context, by access.Identity, action ac
 		}
 	}
 	others, err := s.deciders(ctx, by.Actor)
-	return others > 0, err
+	return len(others) > 0, err
 }
 
 // behind are the people whom a request counts as made by: the person who made it,
@@ -76,21 +76,21 @@ func (s *Server) behind(ctx context.Context, by access.Actor) (map[string]bool, 
 	return people, nil
 }
 
-// deciders counts the people who may approve what but asks for. Who was active
+// deciders are the people who may approve what but asks for. Who was active
 // once counts while the account is disabled or waits for its new link too:
 // otherwise one of two could disable the other first and then decide alone.
-func (s *Server) deciders(ctx context.Context, but access.Actor) (n int, err error) {
+func (s *Server) deciders(ctx context.Context, but access.Actor) (list []access.Person, err error) {
 	behind, err := s.behind(ctx, but)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	grants, err := s.store.Grants(ctx, access.ToPerson, "")
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	roles, err := s.roleTable(ctx)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	seen := map[string]bool{}
 	for _, g := range grants {
@@ -100,14 +100,14 @@ func (s *Server) deciders(ctx context.Context, but access.Actor) (n int, err err
 		seen[g.Subject] = true
 		p, err := s.person(ctx, access.PersonID(g.Subject))
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		once := p.State != access.PersonErased && !p.EnabledAt.IsZero()
 		if (p.State == access.PersonActive || once) && !p.BreakGlass {
-			n++
+			list = append(list, p)
 		}
 	}
-	return n, nil
+	return list, nil
 }
 
 // Ask stores a request for a second person.
@@ -119,6 +119,9 @@ func (s *Server) Ask(ctx context.Context, by access.Identity, a access.Approval)
 		"path", a.Path, "body_sha256", hex.EncodeToString(sum[:]), "reason", a.Reason))
 	if isChanged(err) {
 		return a, refusal.New(refusal.TooMany, "too-many-waiting", "withdraw some, or wait until they are decided", "%d of your requests wait already", maxAsked)
+	}
+	if err == nil {
+		s.notifyWaiting(ctx, by.Actor, a)
 	}
 	return a, err
 }
@@ -166,6 +169,9 @@ func (s *Server) Decide(ctx context.Context, by access.Identity, id string, appr
 		action = "approval.approved"
 	}
 	err = s.store.MoveApproval(ctx, decided, access.ApprovalWaiting, s.approvalEvent(by.Actor, action, decided, "comment", decided.Comment))
+	if err == nil {
+		s.notifyDecided(ctx, decided, approve)
+	}
 	return decided, stale(err, "request", id)
 }
 

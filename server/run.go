@@ -84,6 +84,8 @@ func (s *Server) Run(ctx context.Context, ready func(Ready)) (err error) {
 	start("permissions used", s.recordUses)
 	start("accounts", s.people.Run)
 	start("access tokens", s.tokens.Run)
+	start("webhook", s.notifier.runWebhook)
+	start("mail", s.notifier.runMail)
 	api, err := s.apiHandler()
 	if err != nil {
 		return err

@@ -70,6 +70,7 @@ type Server struct {
 	allowances    *allowances
 	people        *people.People
 	tokens        *oauth.Server
+	notifier      *notifier
 	tokenRequests *limiter // requests to the token endpoints by source
 	messages      *msglog.Log
 	broker        *broker.Broker
@@ -142,6 +143,9 @@ func NewWith(cfg config.Config, log *slog.Logger, opt Options) (_ *Server, err e
 	s.responder = newResponder(s)
 	s.facts.s = s
 	s.allowances = newAllowances()
+	if s.notifier, err = newNotifier(cfg.Access.Notify, log.With("part", "notifications"), s.now); err != nil {
+		return nil, err
+	}
 	s.tokenRequests = newLimiter(5, 60, s.now)
 	s.taps, s.endTaps = context.WithCancel(context.Background())
 	s.messaging.config = policy.Config{PayloadMax: cfg.MQTT.MaxPacket}

@@ -72,6 +72,8 @@ type Access struct {
 	// each GROUP=ROLE for the whole fleet, or GROUP=ROLE@ZONE+ZONE for zones. Groups
 	// are compared by their whole name, without regard to case. Default none.
 	SCIMRoles []string
+	// Notify says who else hears of what happens with accounts and approvals.
+	Notify Notify
 	// Rate [access.rate] is how many requests a minute one person or program may send
 	// to the API, 10 to 10000000. Default 6000.
 	Rate int
@@ -79,7 +81,7 @@ type Access struct {
 
 func defaultAccess() Access {
 	return Access{Idle: time.Hour, IdlePrivileged: 15 * time.Minute, Lifetime: 12 * time.Hour, StepUp: 5 * time.Minute, Dormant: 90 * day,
-		PasswordLength: 12, PasswordStrength: 3, TwoPerson: string(access.WhenPossible), TwoPersonActions: actionNames(), ApprovalLife: day, Rate: 6000}
+		PasswordLength: 12, PasswordStrength: 3, TwoPerson: string(access.WhenPossible), TwoPersonActions: actionNames(), ApprovalLife: day, Rate: 6000, Notify: Notify{MailTLS: "starttls"}}
 }
 
 func actionNames() []string {
@@ -110,6 +112,16 @@ func accessFields(a *Access) []field {
 		textField("access.scim_provider", "the identity provider that keeps accounts through SCIM: oidc:NAME or saml:NAME", &a.SCIMProvider, optional(validProvider)),
 		listField("access.scim_roles", "roles of its groups' members: GROUP=ROLE, or GROUP=ROLE@ZONE+ZONE", &a.SCIMRoles, validGroupRole),
 		numberField("access.rate", "requests a minute of one person or program", integer, &a.Rate, 10, 10_000_000, strconv.Atoi),
+		textField("access.notify.webhook", "https URL that hears of what happens with accounts and approvals", &a.Notify.Webhook, optional(validHook)),
+		textField("access.notify.webhook_key_file", "file of mode 0600 with the key that signs what is sent there", &a.Notify.WebhookKeyFile, optional(validPath)),
+		prefixesField("access.notify.networks", "private networks (CIDR) that the webhook may be in", &a.Notify.Networks),
+		textField("access.notify.ca_file", "further authorities (PEM) that webhook and mail server may have their certificates from", &a.Notify.CAFile, optional(validPath)),
+		textField("access.notify.mail_server", "HOST:PORT of the server that takes mail to people", &a.Notify.MailServer, optional(validMailServer)),
+		textField("access.notify.mail_tls", "how mail is protected on its way there: starttls or implicit", &a.Notify.MailTLS, oneOf("starttls", "implicit")),
+		textField("access.notify.mail_from", "address that mail comes from", &a.Notify.MailFrom, optional(validMail)),
+		textField("access.notify.mail_user", "name to sign in with at the mail server", &a.Notify.MailUser, optional(validPath)),
+		textField("access.notify.mail_password_file", "file of mode 0600 with its password", &a.Notify.MailPasswordFile, optional(validPath)),
+		boolField("access.notify.mail_links", "whether an invitation's mail holds its one-time link", &a.Notify.MailLinks),
 	}
 }
 

@@ -186,7 +186,7 @@ func TestSizes(t *testing.T) {
 // TestManualNamesEveryKey looks for each key in brackets in the field comments.
 func TestManualNamesEveryKey(t *testing.T) {
 	var manual strings.Builder
-	for _, file := range []string{"config.go", "mqtt.go", "access.go"} {
+	for _, file := range []string{"config.go", "mqtt.go", "access.go", "notify.go"} {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
