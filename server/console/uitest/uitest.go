@@ -207,11 +207,12 @@ func (b *Browser) Look(name, path string) {
 	b.Ready()
 	b.Axe(path + " on a light phone")
 	for _, width := range []int64{390, 768, 1920, 1280} {
-		b.View(width, 844, "dark")
+		b.View(width, 844, "light")
 		if wide := Eval[float64](b, `document.documentElement.scrollWidth`); wide > float64(width) {
 			b.t.Errorf("%s is %v px wide in a window of %d", path, wide, width)
 		}
 	}
+	Eval[string](b, `document.documentElement.dataset.theme = "dark"`) // as who chose it has it
 	b.axe(path+" in the dark", `{runOnly: {type: "rule", values: ["color-contrast"]}}`) // what the theme changes
 	if os.Getenv("HOLDFAST_SHOTS") != "" {
 		b.Shots(name, path)
