@@ -122,6 +122,12 @@ var sentences = map[string]string{
 	"person.passkey_renamed":     "{subject} renamed a passkey",
 	"person.recovery_codes_made": "{subject} made new recovery codes",
 
+	"group.made":               "{actor} made the group {name}",
+	"group.changed":            "{actor} changed the group {name}[: {added} added, {removed} taken out]",
+	"group.deleted":            "{actor} deleted the group {name}",
+	"person.roles_from_groups": "{actor} gave {subject} the roles of their groups[: {roles}]",
+	"scim.refused":             "{actor} was refused by SCIM",
+
 	"alarm.new_place":        "Alarm: {subject} signed in from a place never seen before",
 	"alarm.break_glass":      "Alarm: the emergency account {subject} was used",
 	"alarm.factor_added":     "Alarm: {subject} added something to sign in with[: {detail}]",
@@ -153,6 +159,7 @@ var nouns = []struct{ noun, label, icon string }{
 	{"session", "Sessions", "plug"},
 	{"tap", "Watching messages", "eye"},
 	{"person", "People", "person"},
+	{"group", "Groups of people", "people"},
 	{"alarm", "Alarms", "alert"},
 	{"role", "Roles", "people"},
 	{"approval", "Approvals", "check-circle"},
@@ -161,5 +168,6 @@ var nouns = []struct{ noun, label, icon string }{
 	{"token_key", "Keys of access tokens", "key"},
 	{"device_code", "Command lines", "terminal"},
 	{"api", "API", "lock"},
+	{"scim", "SCIM", "lock"},
 	{"api_token", "Administrator's token", "key"},
 }

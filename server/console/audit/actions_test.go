@@ -93,7 +93,7 @@ func actionArgument(c *ast.CallExpr) ast.Expr {
 	case *ast.Ident:
 		name = f.Name
 	}
-	at, ok := map[string]int{"event": 1, "Event": 1, "certificateEvent": 1, "grantEvent": 1, "approvalEvent": 1, "decide": 4, "move": 4}[name]
+	at, ok := map[string]int{"event": 1, "Event": 1, "certificateEvent": 1, "grantEvent": 1, "approvalEvent": 1, "carryOut": 2, "decide": 4, "move": 4}[name]
 	if !ok || len(c.Args) <= at {
 		return nil
 	}

@@ -386,7 +386,7 @@ func eventCard(v entryView) templ.Component {
 					}
 					return nil
 				})
-				templ_7745c5c3_Err = ui.DefHint("From", "The network address that the request came from.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var14), templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = ui.DefHint("Came from", "The network address that the request came from.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var14), templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -1540,7 +1540,7 @@ func offline(v entryView) templ.Component {
 			templ_7745c5c3_Var67 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 96, "<div><h3 class=\"audit-sub\">For somebody else</h3><p>The package has the proof, the log’s public key and how to use them. It needs no access to this server, and works for as long as anybody keeps it. Whoever checks it should know the key from elsewhere:</p><p class=\"audit-key\">")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 96, "<div class=\"stack\"><h3 class=\"audit-sub\">For somebody else</h3><p>The package has the proof, the log’s public key and how to use them. It needs no access to this server, and works for as long as anybody keeps it. Whoever checks it should know the key from elsewhere:</p><p class=\"audit-key\">")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -382,7 +382,7 @@ function failed(e, at, step, result) {
   const known = e instanceof Fault;
   result.kind = known ? e.kind : "error";
   if (!["key-changed", "shrunk", "history"].includes(e.kind)) result.conflict = null;
-  step({ name: at, ok: false, title: titles[at], fault: known ? e.message : "Something went wrong in this browser: " + (e?.message || e) });
+  step({ name: at, ok: false, title: titles[e.kind === "shown" ? "shown" : at], fault: known ? e.message : "Something went wrong in this browser: " + (e?.message || e) });
 }
 
 async function checkWitnesses(checkpoint, witnesses, told) {
@@ -396,7 +396,7 @@ async function checkWitnesses(checkpoint, witnesses, told) {
   told("witnesses", words.length + " of " + witnesses.length + " witnesses cosigned it", { words });
 }
 
-const titles = { checkpoint: "The checkpoint cannot be read", state: "The state of the log is wrong", proof: "The proof cannot be read", path: "The path is wrong", root: "The path does not lead to the checkpoint", signature: "The checkpoint is not signed by the log", witnesses: "No witness cosigned the checkpoint", history: "The log contradicts what this browser saw before" };
+const titles = { checkpoint: "The checkpoint cannot be read", state: "The state of the log is wrong", proof: "The proof cannot be read", shown: "The proof is of another event than this page shows", path: "The path is wrong", root: "The path does not lead to the checkpoint", signature: "The checkpoint is not signed by the log", witnesses: "No witness cosigned the checkpoint", history: "The log contradicts what this browser saw before" };
 
 // compareShown compares what the page says with what the proof holds.
 function compareShown(proof, shown) {
