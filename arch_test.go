@@ -30,7 +30,7 @@ var layers = [][]string{
 	{"pki", "policy", "privacy"},
 	{"enroll"},
 	{"internal"},
-	{"est", "natsd", "examples", "broker"},
+	{"est", "natsd", "examples", "broker", "api"},
 	{"server/config", "server/keystore", "server/store/sqlstore", "server/adminapi"},
 	{"server/people", "server/oauth", "server/sso", "server/scim"},
 	{"server/store", "server/demo", "server/console"},

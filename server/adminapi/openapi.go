@@ -17,6 +17,9 @@ func description(version string) *huma.OpenAPI {
 			Description: "Inventory, certificates, enrolment, revocation, message policy and audit of a fleet of devices.\n\n" +
 				"Every error is a problem document (RFC 9457) with a stable `code`, a sentence in `detail` and what to do in `fix`. " +
 				"An update names the `version` it was made from; 409 `changed-meanwhile` says that somebody else was faster. " +
+				"202 says that nothing has happened yet: a second person has to approve the request, and `approval` says which waits; " +
+				"the reason they read is the body's `reason` or the header `Holdfast-Reason` (percent-encoded). " +
+				"Every answer to a known caller carries `RateLimit-Policy` and `RateLimit`; 429 and 503 carry `Retry-After`. " +
 				"Lists are paged: give `next` of one answer as `after` (for the audit log: `before`) of the next request. " +
 				"Durations are text as Go writes it: `90m`, `2160h`. Times are RFC 3339 in UTC.",
 			License: &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
@@ -43,7 +46,7 @@ func description(version string) *huma.OpenAPI {
 		Components: &huma.Components{
 			Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
 			SecuritySchemes: map[string]*huma.SecurityScheme{
-				"token": {Type: "http", Scheme: "bearer", Description: "an API token; the first is in the file that `holdfast up` names"},
+				"token": {Type: "http", Scheme: "bearer", Description: "an API key, or an access token of /oauth/token; the first administrator's token is in the file that `holdfast up` names"},
 			},
 		},
 	}

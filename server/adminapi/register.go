@@ -101,8 +101,14 @@ func (a *api) refused(ctx context.Context, err error) error {
 // person.
 func (a *api) describePending(op operation) {
 	schema := a.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Pending](), true, "Pending")
+	example := examplePending
+	example.Approval.Action, example.Approval.Operation, example.Approval.Summary = op.second, op.id, op.summary
+	example.Approval.Method, example.Approval.Path, example.Approval.ContentType = op.method, strings.TrimSuffix(basePath, "/")+op.path, ""
+	if o := a.described(op.method, op.path); o.RequestBody != nil {
+		example.Approval.ContentType = slices.Sorted(maps.Keys(o.RequestBody.Content))[0]
+	}
 	a.described(op.method, op.path).Responses["202"] = &huma.Response{Description: "A second person has to approve it first",
-		Content: map[string]*huma.MediaType{"application/json": {Schema: schema, Example: examplePending}}}
+		Content: map[string]*huma.MediaType{"application/json": {Schema: schema, Example: example}}}
 }
 
 // registerPublic adds an operation that anybody may call; public lets it through.
