@@ -160,7 +160,7 @@ func (a *api) keyOperations() {
 			return nil, a.cfg.Clients.RevokeKey(ctx, by, in.ID, in.Key)
 		})
 	register(a, operation{id: "create-client-secret", allow: access.ClientWrite, fresh: true, method: http.MethodPost, path: "/clients/{id}/secret", tag: tag, status: http.StatusCreated, summary: "Create a client secret",
-		description: "For OAuth 2.0 client credentials at /oauth/token. The one before ends. The request has no body.", response: ClientSecret{exampleClient.ID, "hfs_..."}},
+		description: "For OAuth 2.0 client credentials at /oauth/token. The one before ends. The request has no body.", response: ClientSecret{exampleClient.ID, "hfc_..."}},
 		func(ctx context.Context, by access.Actor, in *clientName) (*body[ClientSecret], error) {
 			secret, err := a.cfg.Clients.NewSecret(ctx, by, in.ID)
 			if err != nil {

@@ -49,6 +49,7 @@ type Request struct {
 	flash    []flash
 	live     []string
 	section  string
+	waiting  *int // requests for a second person; nil: not counted yet
 	document bool // a whole page is being written, not a fragment
 }
 
