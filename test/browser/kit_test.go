@@ -45,11 +45,15 @@ func (s *story) has(words string) bool {
 }
 
 // up starts a server that ends with the test.
-func up(t *testing.T, demo bool) *site {
+func up(t *testing.T, demo bool) *site { return upWith(t, demo, func(*config.Config) {}) }
+
+// upWith starts one whose configuration is changed before.
+func upWith(t *testing.T, demo bool, change func(*config.Config)) *site {
 	t.Helper()
 	cfg := config.Default()
 	cfg.Data, cfg.Node, cfg.Demo = filepath.Join(t.TempDir(), "data"), "test", demo
 	cfg.Listen = config.Listen{API: "127.0.0.1:0", Device: "127.0.0.1:0", PKI: "127.0.0.1:0", Metrics: "127.0.0.1:0", MQTTS: "127.0.0.1:0", WSS: "127.0.0.1:0"}
+	change(&cfg)
 	told := &story{}
 	s, err := server.NewWith(cfg.Complete(), slog.New(slog.NewTextHandler(io.Discard, nil)), server.Options{Story: told})
 	if err != nil {
