@@ -109,8 +109,11 @@ func (w *who) called(actor string) string {
 		}
 	case kind == string(access.Client) && w.r.Can(access.ClientRead):
 		w.asked++
-		if c, err := w.r.API.APIClient(w.r.Context(), id); err == nil {
+		c, err := w.r.API.APIClient(w.r.Context(), id)
+		if err == nil {
 			name = c.Name
+		} else if ui.TroubleOf(err).Status == 404 {
+			name = "the " + id + " token" // of the data folder
 		}
 	}
 	w.known[actor] = name
@@ -125,7 +128,7 @@ func (w *who) link(actor string) ui.Node {
 		return ui.Text("–")
 	case kind == string(access.Human) && w.r.Can(access.PersonRead):
 		return textLink(name, at("people", id))
-	case kind == string(access.Client) && w.r.Can(access.ClientRead) && name != kind+" "+id:
+	case kind == string(access.Client) && w.r.Can(access.ClientRead) && name != "the "+id+" token":
 		return textLink(name, at("clients", id))
 	default:
 		return ui.Text(name)
