@@ -1,7 +1,9 @@
 package browser
 
 import (
+	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -113,7 +115,7 @@ func TestTwoPeople(t *testing.T) {
 // post sends a form from the page, with the browser's cookies, and returns the status.
 func (p *person) post(path, form string) int {
 	p.t.Helper()
-	return uitest.Eval[int](p.Browser, `fetch(`+jsonText(path)+`, {method: "POST", redirect: "manual", headers: {"Content-Type": "application/x-www-form-urlencoded"}, body: `+jsonText(form)+`}).then((r) => r.status)`)
+	return uitest.Eval[int](p.Browser, `fetch(`+strconv.Quote(path)+`, {method: "POST", redirect: "manual", headers: {"Content-Type": "application/x-www-form-urlencoded"}, body: `+strconv.Quote(form)+`}).then((r) => r.status)`)
 }
 
 // app is the authenticator app of a test. Each code works once, and those of the
@@ -200,7 +202,7 @@ func TestAuthenticatorApp(t *testing.T) {
 
 	ada.Go("/access/people/invite")
 	old := time.Now().Add(fresh).UnixMilli()
-	ada.wait("the factor to be old", `Date.now() > `+jsonText(old)+` + 500`)
+	ada.wait("the factor to be old", fmt.Sprintf(`Date.now() > %d`, old+500))
 	ada.fill("invite-name", "joan@example.com")
 	ada.fill("invite-display", "Joan Clarke")
 	ada.press("Make the invitation")
