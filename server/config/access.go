@@ -64,6 +64,10 @@ type Access struct {
 	// Separate [access.separate] are pairs of permissions that nobody but an admin may
 	// hold together, as policy.apply+approval.decide. Default none.
 	Separate []string
+	// Providers [access.providers] is a YAML file with the identity providers that
+	// people sign in through, and the issuers of programs' tokens; see type Providers.
+	// Nobody but its owner may be able to write it. Default: none.
+	Providers string
 	// SCIMProvider [access.scim_provider] is the identity provider that keeps accounts
 	// through SCIM at /scim/v2: oidc:NAME or saml:NAME, as people sign in through it.
 	// Their externalId there must be their subject at sign-in. Default: nobody does.
@@ -109,6 +113,7 @@ func accessFields(a *Access) []field {
 		listField("access.two_person_actions", "actions that may need a second person", &a.TwoPersonActions, oneOf(actionNames()...)),
 		durationField("access.approval_life", "how long a request waits for a second person", &a.ApprovalLife, 5*time.Minute, 30*day),
 		listField("access.separate", "pairs of permissions that nobody holds together, as policy.apply+approval.decide", &a.Separate, validPair),
+		textField("access.providers", "file with the identity providers that people sign in through", &a.Providers, optional(validPath)),
 		textField("access.scim_provider", "the identity provider that keeps accounts through SCIM: oidc:NAME or saml:NAME", &a.SCIMProvider, optional(validProvider)),
 		listField("access.scim_roles", "roles of its groups' members: GROUP=ROLE, or GROUP=ROLE@ZONE+ZONE", &a.SCIMRoles, validGroupRole),
 		numberField("access.rate", "requests a minute of one person or program", integer, &a.Rate, 10, 10_000_000, strconv.Atoi),

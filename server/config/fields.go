@@ -25,6 +25,8 @@ type field struct {
 	// check refuses values that set accepts; the error says what is expected.
 	check  func() error
 	secret bool // its value stands in no message
+	// node reads YAML that is more than one value or a list of texts; nil for most.
+	node func(w walker, n *yaml.Node)
 }
 
 // kind says how a value looks in YAML.

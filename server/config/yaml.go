@@ -111,6 +111,10 @@ func (w walker) value(key string, name, value *yaml.Node) (any, bool) {
 	for _, f := range w.fields {
 		if f.key == key {
 			w.origins[key] = w.at(value)
+			if f.node != nil {
+				f.node(w, value)
+				return nil, false
+			}
 			return w.leaf(f, value)
 		}
 		if strings.HasPrefix(f.key, key+".") {
