@@ -326,3 +326,26 @@ func TestSlowBodies(t *testing.T) {
 		t.Error("a live stream ends by the clock")
 	}
 }
+
+// TestRefusedBodies checks that who sends too much hears what is wrong, even when it
+// listens only after it has sent everything.
+func TestRefusedBodies(t *testing.T) {
+	w := openWeb(t)
+	conn := w.dial("http/1.1")
+	const size = 12 << 20
+	fmt.Fprintf(conn, "POST /oauth/token HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n", w.host, size)
+	chunk := bytes.Repeat([]byte("a"), 1<<20)
+	for range size >> 20 {
+		if _, err := conn.Write(chunk); err != nil {
+			t.Fatalf("sending: %v", err)
+		}
+	}
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if text, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusRequestEntityTooLarge && res.StatusCode != http.StatusBadRequest || len(text) == 0 {
+		t.Errorf("%s %q %v", res.Status, text, err)
+	}
+}

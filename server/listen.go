@@ -297,5 +297,5 @@ func (s *Server) apiHandler() (http.Handler, error) {
 	}
 	mux.Handle("/", pages)
 	s.health(mux)
-	return secured(mux), nil
+	return secured(drained(mux)), nil
 }
