@@ -431,6 +431,48 @@ func (e PersonDetailsState) Valid() bool {
 	}
 }
 
+// Defines values for PersonSignInKind.
+const (
+	PersonSignInKindCli     PersonSignInKind = "cli"
+	PersonSignInKindConsole PersonSignInKind = "console"
+)
+
+// Valid indicates whether the value is a known member of the PersonSignInKind enum.
+func (e PersonSignInKind) Valid() bool {
+	switch e {
+	case PersonSignInKindCli:
+		return true
+	case PersonSignInKindConsole:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PersonSignInStage.
+const (
+	PersonSignInStageEnrol    PersonSignInStage = "enrol"
+	PersonSignInStageFactor   PersonSignInStage = "factor"
+	PersonSignInStageFull     PersonSignInStage = "full"
+	PersonSignInStagePassword PersonSignInStage = "password"
+)
+
+// Valid indicates whether the value is a known member of the PersonSignInStage enum.
+func (e PersonSignInStage) Valid() bool {
+	switch e {
+	case PersonSignInStageEnrol:
+		return true
+	case PersonSignInStageFactor:
+		return true
+	case PersonSignInStageFull:
+		return true
+	case PersonSignInStagePassword:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for PolicyChangeWhat.
 const (
 	Added   PolicyChangeWhat = "added"
@@ -673,16 +715,16 @@ func (e SessionKind) Valid() bool {
 
 // Defines values for SignInKind.
 const (
-	Cli     SignInKind = "cli"
-	Console SignInKind = "console"
+	SignInKindCli     SignInKind = "cli"
+	SignInKindConsole SignInKind = "console"
 )
 
 // Valid indicates whether the value is a known member of the SignInKind enum.
 func (e SignInKind) Valid() bool {
 	switch e {
-	case Cli:
+	case SignInKindCli:
 		return true
-	case Console:
+	case SignInKindConsole:
 		return true
 	default:
 		return false
@@ -691,22 +733,22 @@ func (e SignInKind) Valid() bool {
 
 // Defines values for SignInStage.
 const (
-	Enrol    SignInStage = "enrol"
-	Factor   SignInStage = "factor"
-	Full     SignInStage = "full"
-	Password SignInStage = "password"
+	SignInStageEnrol    SignInStage = "enrol"
+	SignInStageFactor   SignInStage = "factor"
+	SignInStageFull     SignInStage = "full"
+	SignInStagePassword SignInStage = "password"
 )
 
 // Valid indicates whether the value is a known member of the SignInStage enum.
 func (e SignInStage) Valid() bool {
 	switch e {
-	case Enrol:
+	case SignInStageEnrol:
 		return true
-	case Factor:
+	case SignInStageFactor:
 		return true
-	case Full:
+	case SignInStageFull:
 		return true
-	case Password:
+	case SignInStagePassword:
 		return true
 	default:
 		return false
@@ -2512,6 +2554,51 @@ type PersonPutBody struct {
 	Version int64 `json:"version"`
 }
 
+// PersonSignIn defines model for PersonSignIn.
+type PersonSignIn struct {
+	CreatedAt time.Time `json:"created_at"`
+
+	// Device such as: Firefox on Windows
+	Device *string `json:"device,omitempty"`
+
+	// ExpiresAt if nothing more happens
+	ExpiresAt time.Time `json:"expires_at"`
+
+	// FreshAt when a factor was last proven
+	FreshAt *time.Time       `json:"fresh_at,omitempty"`
+	ID      string           `json:"id"`
+	Kind    PersonSignInKind `json:"kind"`
+
+	// Methods what was proven, in its order
+	Methods []string `json:"methods"`
+
+	// Name how the person is shown
+	Name *string `json:"name,omitempty"`
+
+	// NewPlace it was their first from this network and kind of browser, and they had signed in from elsewhere before
+	NewPlace *bool `json:"new_place,omitempty"`
+
+	// Own this request belongs to it
+	Own    *bool     `json:"own,omitempty"`
+	Person string    `json:"person"`
+	SeenAt time.Time `json:"seen_at"`
+
+	// Source network address
+	Source *string `json:"source,omitempty"`
+
+	// Stage full, or what it waits for
+	Stage PersonSignInStage `json:"stage"`
+
+	// Strong a second factor, or one that resists phishing, was proven
+	Strong bool `json:"strong"`
+}
+
+// PersonSignInKind defines model for PersonSignIn.Kind.
+type PersonSignInKind string
+
+// PersonSignInStage full, or what it waits for
+type PersonSignInStage string
+
 // PolicyApply defines model for PolicyApply.
 type PolicyApply struct {
 	Files []PolicyFile `json:"files"`
@@ -3047,6 +3134,14 @@ type SignInKind string
 
 // SignInStage full, or what it waits for
 type SignInStage string
+
+// SignInList defines model for SignInList.
+type SignInList struct {
+	Items []PersonSignIn `json:"items"`
+
+	// Next give it as before to read on; absent on the last page
+	Next *string `json:"next,omitempty"`
+}
 
 // SignOff defines model for SignOff.
 type SignOff struct {
@@ -3739,6 +3834,13 @@ type ListSessionsParams struct {
 
 // ListSessionsParamsKind defines parameters for ListSessions.
 type ListSessionsParamsKind string
+
+// ListSignInsParams defines parameters for ListSignIns.
+type ListSignInsParams struct {
+	// Before list from behind this id on
+	Before *string `form:"before,omitempty" json:"before,omitempty"`
+	Limit  *int64  `form:"limit,omitempty" json:"limit,omitempty"`
+}
 
 // TapParams defines parameters for Tap.
 type TapParams struct {
@@ -5125,6 +5227,13 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /api/v1/sessions/{client}/close (the `CloseSession` operationId).
 	CloseSession(ctx context.Context, client string, body CloseSessionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListSignIns List who is signed in
+	//
+	// Sign-ins of all people that have not ended, newest first, page by page. Names, addresses and devices are left out for callers without personal.read.
+	//
+	// Corresponds with GET /api/v1/sign-ins (the `ListSignIns` operationId).
+	ListSignIns(ctx context.Context, params *ListSignInsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ShowStatus Show how the server is
 	//
@@ -7922,6 +8031,23 @@ func (c *Client) CloseSessionWithBody(ctx context.Context, client string, conten
 // Corresponds with POST /api/v1/sessions/{client}/close (the `CloseSession` operationId).
 func (c *Client) CloseSession(ctx context.Context, client string, body CloseSessionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewCloseSessionRequest(c.Server, client, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListSignIns List who is signed in
+//
+// Sign-ins of all people that have not ended, newest first, page by page. Names, addresses and devices are left out for callers without personal.read.
+//
+// Corresponds with GET /api/v1/sign-ins (the `ListSignIns` operationId).
+func (c *Client) ListSignIns(ctx context.Context, params *ListSignInsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListSignInsRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -12994,6 +13120,72 @@ func NewCloseSessionRequestWithBody(server string, client string, contentType st
 	return req, nil
 }
 
+// NewListSignInsRequest constructs an http.Request for the ListSignIns method
+func NewListSignInsRequest(server string, params *ListSignInsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/sign-ins")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Before != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "before", *params.Before, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewShowStatusRequest constructs an http.Request for the ShowStatus method
 func NewShowStatusRequest(server string) (*http.Request, error) {
 	var err error
@@ -15136,6 +15328,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /api/v1/sessions/{client}/close (the `CloseSession` operationId).
 	CloseSessionWithResponse(ctx context.Context, client string, body CloseSessionJSONRequestBody, reqEditors ...RequestEditorFn) (*CloseSessionResponse, error)
+
+	// ListSignInsWithResponse List who is signed in
+	//
+	// Sign-ins of all people that have not ended, newest first, page by page. Names, addresses and devices are left out for callers without personal.read.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/sign-ins (the `ListSignIns` operationId).
+	ListSignInsWithResponse(ctx context.Context, params *ListSignInsParams, reqEditors ...RequestEditorFn) (*ListSignInsResponse, error)
 
 	// ShowStatusWithResponse Show how the server is
 	//
@@ -19302,6 +19503,47 @@ func (r CloseSessionResponse) ContentType() string {
 	return ""
 }
 
+type ListSignInsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *SignInList
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListSignInsResponse) GetJSON200() *SignInList {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r ListSignInsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListSignInsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListSignInsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListSignInsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ShowStatusResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -22283,6 +22525,21 @@ func (c *ClientWithResponses) CloseSessionWithResponse(ctx context.Context, clie
 	return ParseCloseSessionResponse(rsp)
 }
 
+// ListSignInsWithResponse List who is signed in
+//
+// Sign-ins of all people that have not ended, newest first, page by page. Names, addresses and devices are left out for callers without personal.read.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/sign-ins (the `ListSignIns` operationId).
+func (c *ClientWithResponses) ListSignInsWithResponse(ctx context.Context, params *ListSignInsParams, reqEditors ...RequestEditorFn) (*ListSignInsResponse, error) {
+	rsp, err := c.ListSignIns(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListSignInsResponse(rsp)
+}
+
 // ShowStatusWithResponse Show how the server is
 //
 // Version, endpoints, the number of devices by state, and what needs an operator.
@@ -25110,6 +25367,32 @@ func ParseCloseSessionResponse(rsp *http.Response) (*CloseSessionResponse, error
 	response := &CloseSessionResponse{
 		Body:         bodyBytes,
 		HTTPResponse: rsp,
+	}
+
+	return response, nil
+}
+
+// ParseListSignInsResponse parses an HTTP response from a ListSignInsWithResponse call
+func ParseListSignInsResponse(rsp *http.Response) (*ListSignInsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListSignInsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest SignInList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
 	}
 
 	return response, nil

@@ -88,10 +88,24 @@ func (a accounts) SignIns(ctx context.Context, id access.PersonID) ([]adminapi.S
 	list, err := a.s.people.SignIns(ctx, id)
 	views := make([]adminapi.SignIn, len(list))
 	for i, in := range list {
-		views[i] = adminapi.SignIn{ID: in.ID, Kind: string(in.Kind), Stage: string(in.Stage), Methods: in.Methods, Strong: in.Strong, CreatedAt: in.CreatedAt, SeenAt: in.SeenAt,
-			FreshAt: in.FreshAt, ExpiresAt: in.ExpiresAt, Source: in.Source, Device: people.Device(in.Agent)}
+		views[i] = signInView(in)
 	}
 	return views, err
+}
+
+// AllSignIns implements adminapi.People.
+func (a accounts) AllSignIns(ctx context.Context, before string, limit int) ([]adminapi.PersonSignIn, error) {
+	list, err := a.s.people.AllSignIns(ctx, before, limit)
+	views := make([]adminapi.PersonSignIn, len(list))
+	for i, in := range list {
+		views[i] = adminapi.PersonSignIn{SignIn: signInView(in.SignIn), Person: in.Person.ID, Name: in.Person.Shown(), NewPlace: in.NewPlace}
+	}
+	return views, err
+}
+
+func signInView(in people.SignIn) adminapi.SignIn {
+	return adminapi.SignIn{ID: in.ID, Kind: string(in.Kind), Stage: string(in.Stage), Methods: in.Methods, Strong: in.Strong, CreatedAt: in.CreatedAt, SeenAt: in.SeenAt,
+		FreshAt: in.FreshAt, ExpiresAt: in.ExpiresAt, Source: in.Source, Device: people.Device(in.Agent)}
 }
 
 // EndSignIn implements adminapi.People.

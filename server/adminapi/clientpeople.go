@@ -66,6 +66,15 @@ func (c *Client) PersonSignIns(ctx context.Context, id access.PersonID) ([]SignI
 	return l.Items, err
 }
 
+// SignIns lists one page of who is signed in, newest first, from behind the id
+// before on; limit 0 is 100.
+func (c *Client) SignIns(ctx context.Context, before string, limit int) (SignInList, error) {
+	q := url.Values{}
+	set(q, "before", before)
+	setInt(q, "limit", int64(limit))
+	return call[SignInList](ctx, c, http.MethodGet, "sign-ins", q, nil)
+}
+
 // EndPersonSignIn ends one sign-in of a person.
 func (c *Client) EndPersonSignIn(ctx context.Context, id access.PersonID, signIn string) error {
 	_, err := call[empty](ctx, c, http.MethodDelete, join("people", string(id), "sign-ins", signIn), nil, nil)

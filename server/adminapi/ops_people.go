@@ -50,6 +50,17 @@ type personSignIns struct {
 	Reason string          `query:"reason" maxLength:"1024" doc:"why, for the audit log"`
 }
 
+type signInQuery struct {
+	Before string `query:"before" maxLength:"64" doc:"list from behind this id on"`
+	Limit  int    `query:"limit" minimum:"1" maximum:"999" default:"100"`
+}
+
+// SignInList is one page of sign-ins, newest first.
+type SignInList struct {
+	Items []PersonSignIn `json:"items"`
+	Next  string         `json:"next,omitempty" doc:"give it as before to read on; absent on the last page"`
+}
+
 // PersonList is one page of people, by name.
 type PersonList struct {
 	Items []access.Person `json:"items"`
@@ -189,6 +200,24 @@ func (a *api) peopleSignIns(people People) {
 		func(ctx context.Context, _ access.Actor, in *personName) (*body[list[SignIn]], error) {
 			rows, err := people.SignIns(ctx, in.ID)
 			return items(rows, func(s SignIn) SignIn { return a.viewSignIn(ctx, in.ID, s) }), err
+		})
+	register(a, operation{id: "list-sign-ins", allow: access.PersonRead, method: http.MethodGet, path: "/sign-ins", tag: tag, summary: "List who is signed in",
+		description: "Sign-ins of all people that have not ended, newest first, page by page. Names, addresses and devices are left out for callers without personal.read.",
+		response:    SignInList{[]PersonSignIn{{exampleSignIn, examplePerson.ID, examplePerson.Display, false}}, exampleSignIn.ID}},
+		func(ctx context.Context, _ access.Actor, in *signInQuery) (*body[SignInList], error) {
+			rows, err := people.AllSignIns(ctx, in.Before, in.Limit+1)
+			l := SignInList{Items: present(rows)}
+			if len(rows) > in.Limit {
+				l.Items = rows[:in.Limit]
+				l.Next = rows[in.Limit-1].ID
+			}
+			for i, s := range l.Items {
+				l.Items[i].SignIn = a.viewSignIn(ctx, s.Person, s.SignIn)
+				if !a.mayKnow(ctx, s.Person) {
+					l.Items[i].Name = ""
+				}
+			}
+			return &body[SignInList]{l}, err
 		})
 	register(a, operation{id: "end-person-sign-in", allow: access.PersonWrite, method: http.MethodDelete, path: "/people/{id}/sign-ins/{signin}", tag: tag, status: http.StatusNoContent, summary: "End a sign-in of a person",
 		description: "It counts no more from the next request on, on all servers."},

@@ -66,6 +66,14 @@ type SignIn struct {
 	Own       bool      `json:"own,omitempty" doc:"this request belongs to it"`
 }
 
+// PersonSignIn is a sign-in, and whose it is.
+type PersonSignIn struct {
+	SignIn
+	Person   access.PersonID `json:"person"`
+	Name     string          `json:"name,omitempty" doc:"how the person is shown"`
+	NewPlace bool            `json:"new_place,omitempty" doc:"it was their first from this network and kind of browser, and they had signed in from elsewhere before"`
+}
+
 // People manages accounts of people. Errors are as for Types. What is personal is
 // left out afterwards for callers who may not see it.
 type People interface {
@@ -77,6 +85,8 @@ type People interface {
 	// MovePerson disables, enables (to active) or erases.
 	MovePerson(ctx context.Context, by access.Actor, id access.PersonID, to access.PersonState, reason string) (access.Person, error)
 	SignIns(ctx context.Context, id access.PersonID) ([]SignIn, error)
+	// AllSignIns lists those of everybody, newest first, from behind an id on (empty: the newest).
+	AllSignIns(ctx context.Context, before string, limit int) ([]PersonSignIn, error)
 	EndSignIn(ctx context.Context, by access.Actor, id access.PersonID, signIn string) error
 	EndSignIns(ctx context.Context, by access.Actor, id access.PersonID, but, reason string) error // all but one (empty: all)
 }

@@ -67,6 +67,11 @@ func (f *folk) SignIns(_ context.Context, id access.PersonID) ([]SignIn, error) 
 	return []SignIn{exampleSignIn}, nil
 }
 
+func (f *folk) AllSignIns(_ context.Context, before string, limit int) ([]PersonSignIn, error) {
+	f.note("sign-ins behind %q, %d", before, limit)
+	return []PersonSignIn{{exampleSignIn, "pother", "Other", true}, {exampleSignIn, examplePerson.ID, "Maria", false}}[:min(2, limit)], nil
+}
+
 func (f *folk) EndSignIn(_ context.Context, by access.Actor, id access.PersonID, signIn string) error {
 	f.note("end %s of %s by %s", signIn, id, by)
 	return nil
@@ -225,6 +230,14 @@ func TestPersonalData(t *testing.T) {
 	if err != nil || ins[0].Source+ins[0].Device != "" || ins[0].ID == "" {
 		t.Errorf("got %+v, %v", ins, err)
 	}
+	all, err := c.SignIns(ctx, "s0", 1)
+	if err != nil || len(all.Items) != 1 || all.Next != exampleSignIn.ID || all.Items[0].Name+all.Items[0].Source+all.Items[0].Device != "" || !all.Items[0].NewPlace {
+		t.Errorf("got %+v, %v", all, err)
+	}
+	all, err = c.SignIns(ctx, "", 2)
+	if err != nil || len(all.Items) != 2 || all.Next != "" || all.Items[1].Name == "" || all.Items[1].Source == "" {
+		t.Errorf("one's own is left out: %+v, %v", all, err)
+	}
 	if _, err := c.UpdatePerson(ctx, "pother", 1, examplePersonInput); code(err) != "403 not-permitted" {
 		t.Errorf("names that nobody saw were overwritten: %v", err)
 	}
@@ -245,6 +258,7 @@ func TestPeopleRules(t *testing.T) {
 		"list": func(c *Client) error { return second(c.People(ctx, PeopleFilter{})) },
 		"show": func(c *Client) error { return second(c.Person(ctx, "p1")) },
 		"ins":  func(c *Client) error { return second(c.PersonSignIns(ctx, "p1")) },
+		"all":  func(c *Client) error { return second(c.SignIns(ctx, "", 0)) },
 	} {
 		if err := call(nobody); code(err) != "403 not-permitted" {
 			t.Errorf("%s: %v", name, err)

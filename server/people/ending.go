@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/holdfast-iot/holdfast/access"
@@ -23,6 +24,36 @@ func (p *People) SignIns(ctx context.Context, id access.PersonID) ([]SignIn, err
 		list[i] = signInOf(row, person)
 	}
 	return list, err
+}
+
+// Seen is a sign-in with what its place says.
+type Seen struct {
+	SignIn
+	NewPlace bool // it was the first from there, and the person had signed in from elsewhere before
+}
+
+// AllSignIns lists the sign-ins of all people that have not ended, newest first,
+// from behind the one with the id before on; limit is at most 1000.
+func (p *People) AllSignIns(ctx context.Context, before string, limit int) ([]Seen, error) {
+	rows, err := p.cfg.Store.AllSignIns(ctx, p.now(), before, limit)
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	fresh, err := p.cfg.Store.NewPlaces(ctx, rows[len(rows)-1].CreatedAt)
+	if err != nil {
+		return nil, err
+	}
+	since := map[[2]string]time.Time{}
+	for _, n := range fresh {
+		since[[2]string{string(n.Person), n.Place}] = n.Since
+	}
+	list := make([]Seen, len(rows))
+	for i, row := range rows {
+		source, _ := netip.ParseAddr(row.Source) // what cannot be read is nowhere
+		first, ok := since[[2]string{string(row.Owner.ID), place(Where{source, row.Agent})}]
+		list[i] = Seen{signInOf(row.SignIn, row.Owner), ok && !first.Before(row.CreatedAt)}
+	}
+	return list, nil
 }
 
 // SignedIn returns a sign-in by its id while it counts: for who holds a token that

@@ -92,6 +92,16 @@ func TestTwoPeople(t *testing.T) {
 	ada.Go("/audit?action=approval.*")
 	ada.reads("Grace Hopper")
 
+	ada.Go("/access/sign-ins")
+	ada.reads("Grace Hopper")
+	ada.reads("you, here")
+	ada.Ready()
+	ada.Axe("who is signed in")
+	ada.press("End")
+	ada.reads("That sign-in is ended.")
+	grace.Go("/")
+	grace.at("/sign-in")
+
 	ada.Go("/access/clients/new") // what is asked for can be taken back, too
 	ada.fill("client-name", "exporter")
 	ada.fill("client-owner", "platform team")

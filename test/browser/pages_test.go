@@ -31,6 +31,7 @@ var pages = []struct{ name, path, words string }{
 	{"role", "/access/roles/operator", "Who has it"},
 	{"role-new", "/access/new-role?from=operator", "Create the role"},
 	{"unused", "/access/unused", "Given and not used"},
+	{"sign-ins", "/access/sign-ins", "you, here"},
 	{"clients", "/access/clients", "API client"},
 	{"client-new", "/access/clients/new", "Step 1 of 3"},
 	{"approvals", "/access/approvals", "Nothing waits"},

@@ -25,6 +25,7 @@ func Mount(m *ui.Mux) {
 	mountRoles(s)
 	mountClients(s)
 	mountApprovals(s)
+	mountSignIns(s)
 }
 
 // tabs are the parts of this section, with who may see them. Everybody may see
@@ -37,6 +38,7 @@ var tabs = []struct {
 	{"Roles", "/access/roles", access.RoleRead},
 	{"API clients", "/access/clients", access.ClientRead},
 	{"Approvals", "/access/approvals", access.Own},
+	{"Signed in now", "/access/sign-ins", access.PersonRead},
 }
 
 // page is the frame of the lists.

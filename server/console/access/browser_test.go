@@ -50,6 +50,7 @@ func TestPagesInBrowser(t *testing.T) {
 		{"client-empty", "/access/clients/" + none.ID}, {"client-new", "/access/clients/new"}, {"client-role", "/access/clients/" + none.ID + "/role"}, {"client-credential", client + "/credential"},
 		{"client-edit", client + "/edit"}, {"key-rotate", client + "/keys/" + k.ID + "/rotate"}, {"roles", "/access/roles"}, {"role", "/access/roles/line-lead"}, {"role-edit", "/access/roles/line-lead/edit"},
 		{"role-new", "/access/new-role?from=operator"}, {"unused", "/access/unused"}, {"approvals", "/access/approvals"},
+		{"sign-ins", "/access/sign-ins"},
 	} {
 		b.Look(page.name, page.path)
 	}

@@ -41,7 +41,7 @@ func TestPagesOfAnEmptyHouse(t *testing.T) {
 	h := open(t, access.Never)
 	pages := h.pages(access.Root())
 	for path, want := range map[string]string{"/access/people": "Invite somebody", "/access/clients": "No API clients yet", "/access/clients/new": "Step 1 of 3", "/access/roles": "security-officer",
-		"/access/roles/operator": "quarantine devices and release them", "/access/new-role": "Create the role", "/access/unused": "Everything given is used", "/access/approvals": "Nothing waits"} {
+		"/access/roles/operator": "quarantine devices and release them", "/access/new-role": "Create the role", "/access/unused": "Everything given is used", "/access/approvals": "Nothing waits", "/access/sign-ins": "Nobody is signed in"} {
 		if code, body := get(t, pages, path); code != 200 || !strings.Contains(body, want) {
 			t.Errorf("%s answers %d without %q", path, code, want)
 		}

@@ -212,7 +212,8 @@ func (b *Browser) Look(name, path string) {
 			b.t.Errorf("%s is %v px wide in a window of %d", path, wide, width)
 		}
 	}
-	Eval[string](b, `document.documentElement.dataset.theme = "dark"`) // as who chose it has it
+	// As who chose it has it, once it is drawn.
+	Eval[bool](b, `new Promise((done) => { document.documentElement.dataset.theme = "dark"; requestAnimationFrame(() => requestAnimationFrame(() => done(true))); })`)
 	b.axe(path+" in the dark", `{runOnly: {type: "rule", values: ["color-contrast"]}}`) // what the theme changes
 	if os.Getenv("HOLDFAST_SHOTS") != "" {
 		b.Shots(name, path)

@@ -100,6 +100,58 @@ func (s *Store) SignIns(ctx context.Context, id access.PersonID, now time.Time) 
 	return list, err
 }
 
+// SignInWithPerson is a sign-in and whose it is.
+type SignInWithPerson struct {
+	SignIn
+	Owner access.Person
+}
+
+// AllSignIns lists sign-ins of all people that have not ended, newest first, from
+// behind the one with the id before on (empty: from the newest); limit is at most
+// 1000.
+func (s *Store) AllSignIns(ctx context.Context, now time.Time, before string, limit int) (list []SignInWithPerson, err error) {
+	where, args := ``, []any{micros(now), min(limit, maxSignIns)}
+	if before != "" {
+		where = ` AND (s.created_at, s.id) < (SELECT b.created_at, b.id FROM sign_in b WHERE b.id = $3)`
+		args = append(args, before)
+	}
+	err = s.all(ctx, `SELECT `+signInColumns+`, `+signInWithPerson+` FROM sign_in s JOIN person p ON p.id = s.person WHERE s.ended_at = 0 AND s.expires_at > $1`+where+
+		` ORDER BY s.created_at DESC, s.id DESC LIMIT $2`, args, func(sc scanner) error {
+		var in SignInWithPerson
+		dest, done := signInFields(&in.SignIn)
+		more, alsoDone := personFields(&in.Owner)
+		err := sc.Scan(append(dest, more...)...)
+		done()
+		alsoDone()
+		list = append(list, in)
+		return err
+	})
+	return list, err
+}
+
+// NewPlace is a place that somebody signed in from who had others before.
+type NewPlace struct {
+	Person access.PersonID
+	Place  string
+	Since  time.Time
+}
+
+// NewPlaces lists the places that were new to somebody at or after a time, at most
+// 10,000.
+func (s *Store) NewPlaces(ctx context.Context, since time.Time) (list []NewPlace, err error) {
+	err = s.all(ctx, `SELECT n.person, n.place, n.first_at FROM person_place n
+		WHERE n.first_at >= $1 AND EXISTS (SELECT 1 FROM person_place o WHERE o.person = n.person AND o.first_at < n.first_at) ORDER BY n.first_at DESC LIMIT 10000`,
+		[]any{micros(since)}, func(sc scanner) error {
+			var n NewPlace
+			var at int64
+			err := sc.Scan(&n.Person, &n.Place, &at)
+			n.Since = fromMicros(at)
+			list = append(list, n)
+			return err
+		})
+	return list, err
+}
+
 // KnownPlace tells whether a person signed in from a place whose name begins so.
 func (s *Store) KnownPlace(ctx context.Context, id access.PersonID, prefix string) (bool, error) {
 	var n int
