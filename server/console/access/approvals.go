@@ -1,7 +1,9 @@
 package access
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -200,3 +202,10 @@ func raw(a access.Approval) string {
 
 // maxRaw is how much of a body is shown, in bytes.
 const maxRaw = 64 << 10
+
+// weightiest are permissions with those that change something first.
+func weightiest(list []access.Permission) []access.Permission {
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, func(a, b access.Permission) int { return cmp.Compare(b.Info().Effect, a.Info().Effect) })
+	return list
+}
