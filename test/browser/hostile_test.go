@@ -17,8 +17,8 @@ import (
 // written into a page as it is.
 const hostileText = `"'></td></script><script>hostile()</script><img src=x onerror=hostile()> {{7*7}} ${7*7} javascript:hostile()`
 
-// hostile fills every field that takes free text with one that attacks its reader.
-func (s *site) hostile(t *testing.T) {
+// admin acts with the administrator's token.
+func (s *site) admin(t *testing.T) *adminapi.Client {
 	t.Helper()
 	token, err := os.ReadFile(s.ready.AdminTokenFile)
 	if err != nil {
@@ -26,7 +26,13 @@ func (s *site) hostile(t *testing.T) {
 	}
 	tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 	t.Cleanup(tr.CloseIdleConnections)
-	c := &adminapi.Client{BaseURL: s.ready.API, Token: adminapi.NewBearer(strings.TrimSpace(string(token))), HTTP: &http.Client{Transport: tr}}
+	return &adminapi.Client{BaseURL: s.ready.API, Token: adminapi.NewBearer(strings.TrimSpace(string(token))), HTTP: &http.Client{Transport: tr}}
+}
+
+// hostile fills every field that takes free text with one that attacks its reader.
+func (s *site) hostile(t *testing.T) {
+	t.Helper()
+	c := s.admin(t)
 	ctx, x := t.Context(), hostileText
 	labels := map[string]string{"site": "x"}
 	device1 := adminapi.DeviceInput{Type: "hostile-type", Zone: "hostile-zone", Owner: x, Manufacturer: x, Notes: x, Serial: "<b>1", Labels: labels}
