@@ -2,6 +2,7 @@ package browser
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -180,7 +181,7 @@ func (l *life) fingerprint(key string) string {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	public, err := x509.MarshalPKIXPublicKey(private.(interface{ Public() any }).Public())
+	public, err := x509.MarshalPKIXPublicKey(private.(crypto.Signer).Public())
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -63,6 +63,8 @@ func mountOne(s *ui.Section) {
 	s.Live("devices/fleet", 5*time.Second, liveFleet, access.DeviceRead)
 	s.Live("devices/session", 3*time.Second, liveSession, access.SessionRead)
 	s.Live("devices/refused", 4*time.Second, liveRefused, access.SessionRead)
+	s.Live("devices/standing", 3*time.Second, liveStanding, access.DeviceRead)
+	s.Live("devices/timeline", 3*time.Second, liveTimeline, access.AuditRead)
 	s.Live("devices/done", 2*time.Second, liveDone, access.AuditRead)
 }
 

@@ -165,6 +165,25 @@ func liveRefused(r *ui.Request, args ui.Args) (templ.Component, error) {
 	return refusedParts(r, d, get(true, func() ([]adminapi.Refusal, error) { return refusalsOf(r, d) })), nil
 }
 
+// liveEvents is what a fragment needs that tells what happened to a device.
+func liveEvents(r *ui.Request, args ui.Args) (sheet, error) {
+	d, err := liveDevice(r, args)
+	if err != nil {
+		return sheet{}, err
+	}
+	return sheet{device: d, events: get(r.Can(access.AuditRead), func() ([]adminapi.Entry, error) { return eventsOf(r, d, shownEvents) })}, nil
+}
+
+func liveStanding(r *ui.Request, args ui.Args) (templ.Component, error) {
+	s, err := liveEvents(r, args)
+	return standing(r, s), err
+}
+
+func liveTimeline(r *ui.Request, args ui.Args) (templ.Component, error) {
+	s, err := liveEvents(r, args)
+	return timelineCard(s), err
+}
+
 // sessionsOf are the sessions of a device: the one with its own id as client id,
 // connected or not, and those with other ids that begin like it. Where there are
 // none, its type and zone are looked through.
