@@ -342,6 +342,10 @@ func (l *life) revokeAndRetire() {
 	l.act(l.menu("Retire"), "scrapped", "Retire", "can never enrol again", "no other device can ever get its id", "history stays")
 	l.proveAgain(`document.querySelector("main").innerText.includes("Its life has ended")`)
 	l.reads("Its life has ended")
+	l.reads("pump-1 is retired.")
+	if text := uitest.Eval[string](l.Browser, `document.body.innerText`); strings.Contains(text, "%!") {
+		l.t.Error("what is said of it is not formed well")
+	}
 	l.done()
 	if n := uitest.Eval[int](l.Browser, `document.querySelectorAll('.page-actions a, .page-actions button').length`); n != 0 {
 		l.t.Errorf("a retired device offers %d actions", n)
@@ -364,7 +368,7 @@ func (l *life) proveAgain(there string) {
 func (l *life) told() {
 	l.press("History")
 	l.at("/devices/pump-1/history")
-	for _, words := range []string{"Asked for a certificate, waits for approval", "Enrolment approved", "key compared on the phone", "Certificate issued", "Connected for the first time",
+	for _, words := range []string{"Asked for a certificate, waits for approval", "Enrolment approved", "key compared on the phone", "Certificate issued", "Connected and became active", "by you",
 		"Quarantined", "it floods the plant", "Released from quarantine", "false alarm", "All certificates revoked", "key was read out", "Retired", "scrapped"} {
 		l.reads(words)
 	}

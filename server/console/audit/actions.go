@@ -9,7 +9,7 @@ package audit
 var sentences = map[string]string{
 	"device.created":           "{actor} registered {subject}[ as a {type}][ in zone {zone}][ (import {import})]",
 	"device.updated":           "{actor} changed the description of {subject}[: it is a {type}][ in zone {zone}]",
-	"device.activated":         "{subject} connected for the first time",
+	"device.activated":         "{subject} connected and became active",
 	"device.quarantined":       "{actor} quarantined {subject}",
 	"device.released":          "{actor} released {subject} from quarantine",
 	"device.revoked":           "{actor} revoked {subject}",

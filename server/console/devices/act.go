@@ -1,9 +1,9 @@
 package devices
 
 import (
-	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/holdfast-iot/holdfast/access"
 	"github.com/holdfast-iot/holdfast/device"
@@ -186,7 +186,7 @@ func maintenanceQuestion(f facts, c *ui.Confirm) {
 
 func act(r *ui.Request, a action) error {
 	id, reason := device.ID(r.Value("id")), r.Form("reason")
-	text, event := fmt.Sprintf(a.past+"%.0s", id), a.event
+	text, event := strings.ReplaceAll(a.past, "%s", string(id)), a.event
 	var err error
 	switch {
 	case a.name == maintenance:

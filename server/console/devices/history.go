@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/holdfast-iot/holdfast/access"
 	"github.com/holdfast-iot/holdfast/device"
 	"github.com/holdfast-iot/holdfast/server/adminapi"
 	"github.com/holdfast-iot/holdfast/server/console/ui"
@@ -23,7 +24,7 @@ type happened struct {
 // ofLife names what happens to devices. What is not here is shown by its name.
 var ofLife = map[string]happened{
 	"device.created": {"Registered", "plus", ui.Neutral}, "device.updated": {"Description changed", "edit", ui.Neutral},
-	"device.activated": {"Connected for the first time", "check", ui.Good}, "device.quarantined": {"Quarantined", "pause", ui.Bad},
+	"device.activated": {"Connected and became active", "check", ui.Good}, "device.quarantined": {"Quarantined", "pause", ui.Bad},
 	"device.released": {"Released from quarantine", "play", ui.Good}, "device.revoked": {"All certificates revoked", "stop", ui.Bad},
 	"device.retired": {"Retired", "trash", ui.Bad}, "device.maintenance_begun": {"Maintenance began", "clock", ui.Warn},
 	"device.maintenance_ended": {"Maintenance ended", "check", ui.Neutral},
@@ -46,7 +47,8 @@ func lifeOf(e adminapi.Event) happened {
 
 // timeline is a list of events as a picture of a life. A reservation is half of an
 // issue: where both are there, it is left out.
-func timeline(entries []adminapi.Entry) (list []ui.Event) {
+func timeline(r *ui.Request, entries []adminapi.Entry) (list []ui.Event) {
+	who := parties(r)
 	issued := map[string]bool{}
 	for _, e := range entries {
 		if e.Event.Action == "certificate.issued" {
@@ -71,14 +73,38 @@ func timeline(entries []adminapi.Entry) (list []ui.Event) {
 	return list
 }
 
-func who(a adminapi.EventActor) string {
-	switch a.Kind {
-	case "device", "gateway":
-		return "by itself"
-	case "system":
-		return "by Holdfast"
+// parties says who did something, for one request: people by their names, where
+// those may be seen, and the beginning of their ids where not.
+func parties(r *ui.Request) func(adminapi.EventActor) string {
+	names := map[string]string{}
+	return func(a adminapi.EventActor) string {
+		switch a.Kind {
+		case string(access.Device), "gateway":
+			return "by itself"
+		case string(access.System):
+			return "by Holdfast"
+		case string(access.Human):
+			if a.ID == r.Identity.Actor.ID {
+				return "by you"
+			}
+			if _, asked := names[a.ID]; !asked {
+				names[a.ID] = personName(r, access.PersonID(a.ID))
+			}
+			return "by " + names[a.ID]
+		case string(access.Client):
+			return "by API client " + a.ID
+		}
+		return "by " + a.Kind + " " + a.ID
 	}
-	return "by " + a.Kind + " " + a.ID
+}
+
+func personName(r *ui.Request, id access.PersonID) string {
+	if r.Can(access.PersonRead) && r.Can(access.PersonalRead) {
+		if p, err := r.API.Person(r.Context(), id); err == nil && p.Shown() != "" {
+			return p.Shown()
+		}
+	}
+	return "person " + string(id[:min(6, len(id))]) + "…"
 }
 
 // lastReason is why something was done the last time.
@@ -146,6 +172,7 @@ func history(r *ui.Request) error {
 	if page.Next > 0 {
 		next = fmt.Sprint(page.Next)
 	}
+	who := parties(r)
 	t := ui.Table[adminapi.Entry]{ID: "history", Label: "History of " + string(d.ID), State: s, Rows: page.Items, Next: next, Err: err,
 		Filters: []ui.Filter{{Name: "about", Label: "About", Options: []ui.Option{{Label: "The device"}, {Value: "session", Label: "Its session"}}}},
 		Columns: []ui.Column[adminapi.Entry]{

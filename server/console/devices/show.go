@@ -181,7 +181,7 @@ func liveStanding(r *ui.Request, args ui.Args) (templ.Component, error) {
 
 func liveTimeline(r *ui.Request, args ui.Args) (templ.Component, error) {
 	s, err := liveEvents(r, args)
-	return timelineCard(s), err
+	return timelineCard(r, s), err
 }
 
 // sessionsOf are the sessions of a device: the one with its own id as client id,

@@ -151,7 +151,7 @@ func showBody(r *ui.Request, s sheet, event string, entry *adminapi.Entry) templ
 					}()
 				}
 				ctx = templ.InitializeContext(ctx)
-				templ_7745c5c3_Err = timelineCard(s).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = timelineCard(r, s).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -2080,7 +2080,7 @@ func refusalItem(r *ui.Request, d device.Device, f adminapi.Refusal) templ.Compo
 	})
 }
 
-func timelineCard(s sheet) templ.Component {
+func timelineCard(r *ui.Request, s sheet) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -2124,7 +2124,7 @@ func timelineCard(s sheet) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			} else {
-				templ_7745c5c3_Err = ui.Timeline(timeline(s.events.value)).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = ui.Timeline(timeline(r, s.events.value)).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

@@ -151,5 +151,5 @@ func (r *Request) Typed(want string) bool { return want != "" && r.Form("confirm
 // characters as special than Go does.
 func exactly(s string) string {
 	s = regexp.QuoteMeta(s)
-	return strings.NewReplacer("-", `\-`, "/", `\/`, "&", `\x26`, "!", `\x21`, "#", `\x23`, "%", `\x25`, ",", `\x2c`, ":", `\x3a`, ";", `\x3b`, "<", `\x3c`, "=", `\x3d`, ">", `\x3e`, "@", `\x40`, "`", `\x60`, "~", `\x7e`).Replace(s)
+	return strings.NewReplacer("-", `\x2d`, "/", `\/`, "&", `\x26`, "!", `\x21`, "#", `\x23`, "%", `\x25`, ",", `\x2c`, ":", `\x3a`, ";", `\x3b`, "<", `\x3c`, "=", `\x3d`, ">", `\x3e`, "@", `\x40`, "`", `\x60`, "~", `\x7e`).Replace(s)
 }
