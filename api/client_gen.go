@@ -1635,7 +1635,10 @@ type CertificateNumbers struct {
 	// Complete false: there are more, because a role that is bound to labels looks at the first 2,000 only
 	Complete bool `json:"complete"`
 
-	// First the first five to end
+	// Due of those of the month: five sixths of their life are over, and they should have been renewed
+	Due int64 `json:"due"`
+
+	// First the first five to end of those that are due, or of all when fewer are
 	First []CertificateEnd `json:"first"`
 
 	// Month end within 30 days, those of the week too
@@ -3849,6 +3852,15 @@ type TapParams struct {
 
 	// Audience sees marked fields as this audience does; operator when left out. Without personal.read it has to be left out, and marked fields are not shown
 	Audience *string `form:"audience,omitempty" json:"audience,omitempty"`
+
+	// From only what this one sends: device:ID, gateway:ID or app:NAME
+	From *string `form:"from,omitempty" json:"from,omitempty"`
+
+	// Type only what devices and gateways of this type send
+	Type *string `form:"type,omitempty" json:"type,omitempty"`
+
+	// Zone only what devices and gateways in this zone send
+	Zone *string `form:"zone,omitempty" json:"zone,omitempty"`
 }
 
 // AddOwnPasskeyJSONRequestBody defines body for AddOwnPasskey for application/json ContentType.
@@ -13252,6 +13264,42 @@ func NewTapRequest(server string, params *TapParams) (*http.Request, error) {
 		if params.Audience != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "audience", *params.Audience, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.From != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "from", *params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Type != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "type", *params.Type, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Zone != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "zone", *params.Zone, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdfast-iot/holdfast/broker/msglog"
 	"github.com/holdfast-iot/holdfast/mqtt"
+	"github.com/holdfast-iot/holdfast/privacy"
 )
 
 // Tap is an operator who looks on.
@@ -27,9 +28,14 @@ type Tapped struct {
 	From    msglog.Origin
 	Props   *mqtt.Properties
 	Payload []byte
-	Hidden  string // why the payload cannot be shown to the audience; empty: it is
-	Dropped int    // messages left out before this one, because there were too many
+	Hidden  string         // why the payload cannot be shown to the audience; empty: it is
+	Marks   []privacy.Mark // what of the payload the audience does not see as it was sent, at most maxTapMarks
+	More    bool           // there are more of them
+	Dropped int            // messages left out before this one, because there were too many
 }
+
+// maxTapMarks bounds how many fields of a message are named that were rewritten.
+const maxTapMarks = 64
 
 // tapQueue bounds the messages that wait for one tap.
 const tapQueue = 1024
@@ -96,6 +102,10 @@ func (t *Tap) show(m *message) Tapped {
 		var err error
 		if out.Payload, err = t.b.view(set, m, t.audience); err != nil {
 			out.Payload, out.Hidden = nil, err.Error()
+			return out
+		}
+		if c := t.b.views.get(set, viewKey{m.From.Type, t.audience}, t.b.cfg.HashKey); !c.whole {
+			out.Marks, out.More = c.view.Marks(m.Payload, maxTapMarks)
 		}
 	}
 	return out

@@ -56,6 +56,10 @@ func FuzzApply(f *testing.F) {
 			return
 		}
 		out = out[1:]
+		var plain bytes.Buffer
+		if marks, _ := compile(t, rules...).Marks(in, 8); len(marks) == 0 && (json.Compact(&plain, in) != nil || !bytes.Equal(plain.Bytes(), out)) {
+			t.Fatalf("%q became %q and nothing is marked", in, out)
+		}
 		if !json.Valid(out) || !json.Valid(in) || !utf8.Valid(out) {
 			t.Fatalf("%q became %q", in, out)
 		}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"sync"
 	"time"
@@ -29,10 +30,11 @@ type tapBuffer struct {
 	wake    chan struct{}
 }
 
-// put never blocks.
-func (b *tapBuffer) put(m adminapi.TapMessage) {
+// put never blocks. lost is how many messages before this one were dropped already.
+func (b *tapBuffer) put(m adminapi.TapMessage, lost int) {
 	size := len(m.Payload) + len(m.Topic)
 	b.mu.Lock()
+	b.dropped += int64(lost)
 	if len(b.list) == maxTapped || b.bytes+size > maxTappedBytes && len(b.list) > 0 {
 		b.dropped++
 	} else {
@@ -57,7 +59,7 @@ func (b *tapBuffer) take() (list []adminapi.TapMessage, dropped int64) {
 // blocks, and returns how to end it. It is recorded before the first message can
 // pass that somebody watches, and at the end how much was seen.
 func (s *Server) tap(ctx context.Context, by access.Actor, filter, audience string, yield func(adminapi.Tapped) error,
-	attach func(put func(adminapi.TapMessage)) (detach func(), err error)) (err error) {
+	attach func(put func(m adminapi.TapMessage, lost int)) (detach func(), err error)) (err error) {
 	b := &tapBuffer{wake: make(chan struct{}, 1)}
 	id := newID()
 	if err := s.store.AppendOutbox(ctx, s.event(by, "tap.begun", "tap", id, "filter", filter, "audience", audience)); err != nil {
@@ -82,10 +84,12 @@ func (s *Server) tap(ctx context.Context, by access.Actor, filter, audience stri
 	for {
 		list, lost := b.take()
 		for i := range list {
-			if err := yield(adminapi.Tapped{Message: &list[i]}); err != nil {
+			switch err := yield(adminapi.Tapped{Message: &list[i]}); {
+			case err == nil:
+				seen++
+			case !errors.Is(err, adminapi.ErrNotShown):
 				return err
 			}
-			seen++
 		}
 		if lost > 0 { // they came behind those that were kept
 			dropped += lost
@@ -113,21 +117,24 @@ func (s *Server) Tap(ctx context.Context, by access.Actor, filter, audience stri
 	defer cancel()
 	stop := context.AfterFunc(s.taps, cancel) // they end when the server drains
 	defer stop()
-	return s.tap(ctx, by, filter, audience, yield, func(put func(adminapi.TapMessage)) (func(), error) {
+	return s.tap(ctx, by, filter, audience, yield, func(put func(adminapi.TapMessage, int)) (func(), error) {
 		t, err := s.broker.Tap(filter, audience)
 		if err != nil {
 			return nil, err
 		}
 		watching, stop := context.WithCancel(ctx)
 		var wg sync.WaitGroup
-		wg.Go(func() { t.Run(watching, func(m broker.Tapped) { put(tapView(m)) }) })
+		wg.Go(func() { t.Run(watching, func(m broker.Tapped) { put(tapView(m), m.Dropped) }) })
 		return func() { stop(); wg.Wait() }, nil
 	})
 }
 
 func tapView(m broker.Tapped) adminapi.TapMessage {
-	v := adminapi.TapMessage{Time: m.Time, Topic: m.Topic, QoS: int(m.QoS), Retain: m.Retain, Payload: m.Payload, Properties: []adminapi.Property{},
+	v := adminapi.TapMessage{Time: m.Time, Topic: m.Topic, QoS: int(m.QoS), Retain: m.Retain, Payload: m.Payload, Properties: []adminapi.Property{}, Hidden: m.Hidden, MoreMarks: m.More,
 		From: adminapi.TapFrom{Kind: m.From.Kind, ID: m.From.ID, Type: m.From.Type}}
+	for _, mark := range m.Marks {
+		v.Marks = append(v.Marks, adminapi.TapMark{Path: mark.Path, Do: string(mark.Do)})
+	}
 	if m.Props != nil {
 		for _, u := range m.Props.User {
 			v.Properties = append(v.Properties, adminapi.Property{Name: string(u.Key), Value: string(u.Value)})

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/holdfast-iot/holdfast/server/adminapi"
@@ -15,10 +16,10 @@ func TestTap(t *testing.T) {
 	const many = 2*maxTapped + 5
 	attached, detached := 0, 0
 	seen, dropped := 0, int64(0)
-	attach := func(put func(adminapi.TapMessage)) (func(), error) {
+	attach := func(put func(adminapi.TapMessage, int)) (func(), error) {
 		attached++
 		for range many { // all before the reader takes any: those that have no room are counted
-			put(adminapi.TapMessage{Topic: "t"})
+			put(adminapi.TapMessage{Topic: "t"}, 0)
 		}
 		return func() { detached++ }, nil
 	}
@@ -39,7 +40,7 @@ func TestTap(t *testing.T) {
 		t.Errorf("got %v, %d detached", err, detached)
 	}
 	refused := errors.New("no such audience")
-	if err := r.tap(t.Context(), operator, "#", "", nil, func(func(adminapi.TapMessage)) (func(), error) { return nil, refused }); err != refused {
+	if err := r.tap(t.Context(), operator, "#", "", nil, func(func(adminapi.TapMessage, int)) (func(), error) { return nil, refused }); err != refused {
 		t.Errorf("got %v", err)
 	}
 	var begun, ended int
@@ -69,12 +70,47 @@ func TestTapBytes(t *testing.T) {
 	b := &tapBuffer{wake: make(chan struct{}, 1)}
 	big := adminapi.TapMessage{Payload: make([]byte, maxTappedBytes)}
 	for range 3 {
-		b.put(big)
+		b.put(big, 0)
 	}
 	if list, dropped := b.take(); len(list) != 1 || dropped != 2 {
 		t.Errorf("%d wait and %d were dropped", len(list), dropped)
 	}
 	if list, dropped := b.take(); len(list) != 0 || dropped != 0 {
 		t.Errorf("%d wait and %d were dropped", len(list), dropped)
+	}
+	b.put(adminapi.TapMessage{Topic: "t"}, 7) // the broker dropped some before it
+	if list, dropped := b.take(); len(list) != 1 || dropped != 7 {
+		t.Errorf("%d wait and %d were dropped", len(list), dropped)
+	}
+}
+
+// TestTapCountsWhatWasShown: what its reader may not see, or did not ask for, is not
+// counted as seen.
+func TestTapCountsWhatWasShown(t *testing.T) {
+	r := start(t, tempData(t), Options{})
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	err := r.tap(ctx, operator, "water/#", "", func(s adminapi.Tapped) error {
+		switch {
+		case s.Message == nil:
+			return nil
+		case s.Message.Topic == "hidden":
+			return fmt.Errorf("of another zone: %w", adminapi.ErrNotShown)
+		}
+		stop()
+		return nil
+	}, func(put func(adminapi.TapMessage, int)) (func(), error) {
+		for _, topic := range []string{"hidden", "hidden", "shown"} {
+			put(adminapi.TapMessage{Topic: topic}, 0)
+		}
+		return func() {}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.sequenced()
+	entries, err := r.Entries(t.Context(), adminapi.AuditFilter{Action: "tap.ended", Limit: 10})
+	if err != nil || len(entries) != 1 || entries[0].Event.Details["messages"] != "1" {
+		t.Errorf("recorded is %+v, %v", entries, err)
 	}
 }

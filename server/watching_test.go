@@ -472,7 +472,7 @@ func TestOverviewEndings(t *testing.T) {
 			}
 		}
 		slices.Sort(names)
-		if n := o.Certificates; n.Week != week || n.Month != month || len(n.First) != int(month) || strings.Join(names, " ") != overdue {
+		if n := o.Certificates; n.Week != week || n.Month != month || n.Due != int64(len(names)) || len(n.First) != int(month) || strings.Join(names, " ") != overdue {
 			t.Errorf("%+v, and overdue are %q", n, names)
 		}
 	}

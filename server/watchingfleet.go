@@ -58,7 +58,7 @@ func (s *Server) countFleet(ctx context.Context) (*adminapi.Fleet, error) {
 func endingGroups(list []sqlstore.EndingCount) []adminapi.EndingGroup {
 	out := make([]adminapi.EndingGroup, len(list))
 	for i, c := range list {
-		out[i] = adminapi.EndingGroup{Zone: c.Zone, Type: c.Type, Count: c.Count}
+		out[i] = adminapi.EndingGroup{Zone: c.Zone, Type: c.Type, Count: c.Count, Due: c.Due}
 	}
 	return out
 }

@@ -61,7 +61,7 @@ var overviewCols = []col[adminapi.Overview]{
 		if o.Certificates == nil {
 			return ""
 		}
-		return fmt.Sprintf("%s end within 7 days, %s within 30", atLeast(o.Certificates.Week, o.Certificates.Complete), atLeast(o.Certificates.Month, o.Certificates.Complete))
+		return fmt.Sprintf("%s should have been renewed; %s end within 30 days", atLeast(o.Certificates.Due, o.Certificates.Complete), atLeast(o.Certificates.Month, o.Certificates.Complete))
 	}},
 	{title: "WAITING", cell: func(o adminapi.Overview) string { return number(o.Waiting, "devices that ask to be admitted") }},
 	{title: "APPROVALS", cell: func(o adminapi.Overview) string { return number(o.Approvals, "requests for a second person") }},

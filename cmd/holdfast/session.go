@@ -153,7 +153,7 @@ func sessionClose(a *app) *cobra.Command {
 var errEnough = errors.New("enough")
 
 func tapCommand(a *app) *cobra.Command {
-	var audience string
+	var what adminapi.TapQuery
 	var most int
 	cmd := &cobra.Command{Use: "tap FILTER", Short: "Watch messages as they pass; who watches what is audited", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -162,7 +162,8 @@ func tapCommand(a *app) *cobra.Command {
 				return err
 			}
 			seen := 0
-			err = c.Tap(cmd.Context(), args[0], audience, func(t adminapi.Tapped) error {
+			what.Filter = args[0]
+			err = c.Tap(cmd.Context(), what, func(t adminapi.Tapped) error {
 				switch {
 				case t.Dropped > 0:
 					_, err := fmt.Fprintf(a.err, "%d messages came too fast and are not shown\n", t.Dropped)
@@ -186,7 +187,10 @@ func tapCommand(a *app) *cobra.Command {
 			}
 			return err
 		}}
-	cmd.Flags().StringVar(&audience, "audience", "", "see marked fields as this audience does (default operator: everything)")
+	cmd.Flags().StringVar(&what.Audience, "audience", "", "see marked fields as this audience does (default operator: everything)")
+	cmd.Flags().StringVar(&what.From, "from", "", "only what device:ID, gateway:ID or app:NAME sends")
+	cmd.Flags().StringVar(&what.Type, "type", "", "only what devices of this type send")
+	cmd.Flags().StringVar(&what.Zone, "zone", "", "only what devices in this zone send")
 	cmd.Flags().IntVar(&most, "count", 0, "end after so many messages")
 	return cmd
 }

@@ -118,9 +118,12 @@ const maxTapLine = 400 << 20
 
 // Tap hands each step of a tap to yield, until ctx ends, yield returns an error,
 // which is returned, or the server ends it.
-func (c *Client) Tap(ctx context.Context, filter, audience string, yield func(Tapped) error) error {
-	q := url.Values{"filter": {filter}}
-	set(q, "audience", audience)
+func (c *Client) Tap(ctx context.Context, what TapQuery, yield func(Tapped) error) error {
+	q := url.Values{"filter": {what.Filter}}
+	set(q, "audience", what.Audience)
+	set(q, "from", what.From)
+	set(q, "type", what.Type)
+	set(q, "zone", what.Zone)
 	res, err := c.send(ctx, http.MethodGet, "tap", q, "", nil)
 	if err != nil {
 		return err

@@ -69,7 +69,7 @@ var (
 		In: Traffic{Messages: 1204, Bytes: 96320}, Out: Traffic{Messages: 7, Bytes: 210}, Refused: 1,
 		Refusals: []SessionRefusal{{Time: exampleTime, Action: "publish", Topic: "water/north/pump-2/telemetry", Rule: "", Detail: "no rule allows it"}}}
 	exampleTapped = tapLine{TapMessage: &TapMessage{Time: exampleTime, Topic: "water/north/pump-1/telemetry", QoS: 1,
-		From: TapFrom{Kind: "device", ID: "pump-1", Type: "pump"}, Payload: []byte(`{"bar":3.1}`), Properties: []Property{}}}
+		From: TapFrom{Kind: "device", ID: "pump-1", Type: "pump"}, Payload: []byte(`{"bar":3.1,"by":"A**"}`), Properties: []Property{}, Marks: []TapMark{{Path: "/by", Do: "mask"}}}}
 )
 
 const (

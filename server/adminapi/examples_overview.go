@@ -20,7 +20,7 @@ var (
 		Sessions: &SessionNumbers{Total: 983, ByKind: map[string]int{"device": 981, "app": 2}},
 		Rates:    &MessageRates{In: 196.2, Out: 201.4, Refused: 41},
 		Refused:  []RuleRefusals{{Kind: "publish-refused", Count: 41, Clients: 1}},
-		Certificates: &CertificateNumbers{Week: 1, Month: 14, Complete: true, First: []CertificateEnd{{Serial: exampleCertificate.Serial, Profile: "device",
+		Certificates: &CertificateNumbers{Week: 1, Month: 14, Due: 1, Complete: true, First: []CertificateEnd{{Serial: exampleCertificate.Serial, Profile: "device",
 			Principal: "pump-2", NotAfter: exampleTime.Add(48 * time.Hour), Overdue: true, Zone: "north", Type: "pump"}}},
 		Waiting: new(1), Approvals: new(0), Authority: &AuthorityEnd{ID: exampleCA.ID, Role: "issuing", NotAfter: exampleLater},
 		Policy: &PolicyNow{Version: 3, Since: exampleTime}, Warnings: []string{},

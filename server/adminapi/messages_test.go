@@ -245,7 +245,7 @@ func TestClientTap(t *testing.T) {
 	m, c := serve(t)
 	enough := errors.New("enough")
 	begun, messages, dropped := 0, 0, int64(0)
-	err := c.Tap(t.Context(), "water/#", "public", func(s Tapped) error {
+	err := c.Tap(t.Context(), TapQuery{Filter: "water/#", Audience: "public"}, func(s Tapped) error {
 		if s.Begun {
 			begun++
 		}
@@ -264,10 +264,10 @@ func TestClientTap(t *testing.T) {
 		t.Errorf("got %v, %d, %d messages, %d dropped", err, begun, messages, dropped)
 	}
 	ignore := func(Tapped) error { return nil }
-	want(t, c.Tap(t.Context(), "bad/#/x", "", ignore), "422 bad-filter")
-	want(t, c.Tap(t.Context(), "broken", "", ignore), "500 internal")
-	want(t, c.Tap(t.Context(), "ended", "", ignore), "503 stopping")
-	want(t, c.Tap(t.Context(), "", "", ignore), "422 invalid-request")
+	want(t, c.Tap(t.Context(), TapQuery{Filter: "bad/#/x", Audience: ""}, ignore), "422 bad-filter")
+	want(t, c.Tap(t.Context(), TapQuery{Filter: "broken", Audience: ""}, ignore), "500 internal")
+	want(t, c.Tap(t.Context(), TapQuery{Filter: "ended", Audience: ""}, ignore), "503 stopping")
+	want(t, c.Tap(t.Context(), TapQuery{Filter: "", Audience: ""}, ignore), "422 invalid-request")
 	m.mu.Lock() // the last tap may still be ending
 	defer m.mu.Unlock()
 	if !strings.Contains(strings.Join(m.calls, "\n"), "tap water/# as public") {

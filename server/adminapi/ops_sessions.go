@@ -78,6 +78,9 @@ func (a *api) sessionOperations() {
 type tapQuery struct {
 	Filter   string `query:"filter" required:"true" minLength:"1" maxLength:"65535" doc:"a topic filter" example:"water/#"`
 	Audience string `query:"audience" maxLength:"63" doc:"sees marked fields as this audience does; operator when left out. Without personal.read it has to be left out, and marked fields are not shown"`
+	From     string `query:"from" maxLength:"260" doc:"only what this one sends: device:ID, gateway:ID or app:NAME" example:"device:pump-1"`
+	Type     string `query:"type" maxLength:"64" doc:"only what devices and gateways of this type send"`
+	Zone     string `query:"zone" maxLength:"64" doc:"only what devices and gateways in this zone send"`
 	exchange
 }
 
@@ -119,12 +122,12 @@ func (a *api) tap(ctx context.Context, by access.Actor, in *tapQuery) (*huma.Str
 		ctx, stop := context.WithCancel(ctx)
 		defer stop()
 		steps, ended, lost := make(chan Tapped), make(chan error, 1), make(chan error, 1)
-		mayShow := a.tapScope(ctx, reader, access.MessageTap)
+		shows := a.tapScope(ctx, reader, access.MessageTap, in)
 		go func() { lost <- reader.watch(ctx, stop, needs...) }()
 		go func() {
 			ended <- a.cfg.Tap.Tap(ctx, by, in.Filter, in.Audience, func(t Tapped) error {
-				if t.Message != nil && !mayShow(t.Message.From) {
-					return nil
+				if t.Message != nil && !shows(t.Message.From) {
+					return ErrNotShown
 				}
 				select {
 				case steps <- t:
@@ -167,7 +170,7 @@ func (a *api) copyTap(ctx context.Context, stop func(), filter string, steps <-c
 				line(tapLine{Dropped: t.Dropped})
 			}
 			if m := t.Message; m != nil {
-				m.Payload, m.Properties = present(m.Payload), present(m.Properties)
+				m.Payload, m.Properties, m.Marks = present(m.Payload), present(m.Properties), present(m.Marks)
 				line(tapLine{TapMessage: m})
 			}
 		case <-tick.C:

@@ -39,10 +39,10 @@ type Group struct {
 // Fleet is what the inventory counts.
 type Fleet struct {
 	Groups []Group
-	Week   []EndingGroup // certificates that end within 7 days
-	Month  []EndingGroup // within 30 days, those of Week too
-	Ending []CertificateEnd
-	Cut    bool // Ending has only the first of Month
+	Week   []EndingGroup    // certificates that end within 7 days
+	Month  []EndingGroup    // within 30 days, those of Week too
+	Ending []CertificateEnd // those of Month that should have been renewed first
+	Cut    bool             // Ending has only the first of Month
 }
 
 // EndingGroup is how many certificates of devices of a type in a zone end; those
@@ -51,6 +51,7 @@ type EndingGroup struct {
 	Zone  device.ZoneName
 	Type  device.TypeName
 	Count int64
+	Due   int64 // of them: they should have been renewed
 }
 
 // FlowKey is who traffic is counted for; the zero key has what nobody is known for.
@@ -198,8 +199,9 @@ type CertificateEnd struct {
 type CertificateNumbers struct {
 	Week     int64            `json:"week" doc:"end within 7 days"`
 	Month    int64            `json:"month" doc:"end within 30 days, those of the week too"`
+	Due      int64            `json:"due" doc:"of those of the month: five sixths of their life are over, and they should have been renewed"`
 	Complete bool             `json:"complete" doc:"false: there are more, because a role that is bound to labels looks at the first 2,000 only"`
-	First    []CertificateEnd `json:"first" doc:"the first five to end"`
+	First    []CertificateEnd `json:"first" doc:"the first five to end of those that are due, or of all when fewer are"`
 }
 
 // RuleRefusals is how often a rule refused something.

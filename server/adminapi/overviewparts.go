@@ -171,7 +171,8 @@ func (a *api) overviewCertificates(ctx context.Context, o *Overview, n *notices)
 		covers := func(zone EndingGroup) bool {
 			return all || id.Rights.Covers(access.CertificateRead, objectOfGroup(zone.Zone, zone.Type), now)
 		}
-		c.Week, c.Month = countEndings(fleet.Week, covers), countEndings(fleet.Month, covers)
+		c.Week, _ = countEndings(fleet.Week, covers)
+		c.Month, c.Due = countEndings(fleet.Month, covers)
 	}
 	for _, e := range fleet.Ending {
 		if !all && !id.Rights.Covers(access.CertificateRead, access.Object{Zone: e.Zone, Type: e.Type, Labels: e.Labels}, now) {
@@ -182,6 +183,9 @@ func (a *api) overviewCertificates(ctx context.Context, o *Overview, n *notices)
 			if e.NotAfter.Before(now.Add(7 * 24 * time.Hour)) {
 				c.Week++
 			}
+			if e.Overdue {
+				c.Due++
+			}
 		}
 		if len(c.First) < shownEndings {
 			c.First = append(c.First, e)
@@ -191,13 +195,13 @@ func (a *api) overviewCertificates(ctx context.Context, o *Overview, n *notices)
 	return nil
 }
 
-func countEndings(list []EndingGroup, covers func(EndingGroup) bool) (total int64) {
+func countEndings(list []EndingGroup, covers func(EndingGroup) bool) (all, due int64) {
 	for _, g := range list {
 		if covers(g) {
-			total += g.Count
+			all, due = all+g.Count, due+g.Due
 		}
 	}
-	return total
+	return all, due
 }
 
 func (a *api) overviewWaiting(ctx context.Context, o *Overview, n *notices) error {

@@ -195,13 +195,16 @@ func principalsInScope[T any](ctx context.Context, a *api, p access.Permission, 
 // scopeMemory is how long a tap remembers whether a sender is in scope.
 const scopeMemory = 10 * time.Second
 
-// tapScope tells of each sender whether the tap's reader may see its messages.
-// What cannot be looked up is not shown.
-func (a *api) tapScope(ctx context.Context, by *prover, p access.Permission) func(TapFrom) bool {
+// tapScope tells of each sender whether the tap's reader asked for its messages
+// and may see them. What cannot be looked up is not shown.
+func (a *api) tapScope(ctx context.Context, by *prover, p access.Permission, want *tapQuery) func(TapFrom) bool {
 	known, read := map[string]bool{}, a.now()
 	return func(from TapFrom) bool {
+		if want.From != "" && want.From != from.Kind+":"+from.ID || want.Type != "" && want.Type != from.Type {
+			return false
+		}
 		id := by.id.Load()
-		if id.Rights.Everywhere(p, a.now()) {
+		if want.Zone == "" && id.Rights.Everywhere(p, a.now()) {
 			return true
 		}
 		if a.now().Sub(read) > scopeMemory {
@@ -210,7 +213,7 @@ func (a *api) tapScope(ctx context.Context, by *prover, p access.Permission) fun
 		in, seen := known[from.Kind+"/"+from.ID]
 		if !seen {
 			o, err := a.principalObject(ctx, from.Kind, from.ID)
-			in = err == nil && id.Rights.Covers(p, o, a.now())
+			in = err == nil && (want.Zone == "" || want.Zone == string(o.Zone)) && id.Rights.Covers(p, o, a.now())
 			known[from.Kind+"/"+from.ID] = in
 		}
 		return in

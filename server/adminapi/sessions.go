@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/holdfast-iot/holdfast/access"
@@ -99,8 +100,26 @@ type TapMessage struct {
 	QoS        int        `json:"qos"`
 	Retain     bool       `json:"retain"`
 	From       TapFrom    `json:"from"`
-	Payload    []byte     `json:"payload" doc:"base64"`
+	Payload    []byte     `json:"payload" doc:"base64; empty when hidden"`
 	Properties []Property `json:"properties"`
+	Hidden     string     `json:"hidden,omitempty" doc:"why the payload cannot be shown to this audience; absent: it is shown"`
+	Marks      []TapMark  `json:"marks" doc:"the fields that this audience does not see as they were sent, at most 64"`
+	MoreMarks  bool       `json:"more_marks,omitempty" doc:"there are more than 64"`
+}
+
+// TapMark is a field of a payload that a view rewrote.
+type TapMark struct {
+	Path string `json:"path" doc:"JSON pointer (RFC 6901) into the payload as it was sent; empty: all of it" example:"/operator/name"`
+	Do   string `json:"do" enum:"mask,hash,generalize,drop" doc:"what happened to it: characters became *, a keyed hash stands for it, it was rounded or left out if it could not be, it was left out"`
+}
+
+// TapQuery is what to watch; only Filter is needed.
+type TapQuery struct {
+	Filter   string // a topic filter
+	Audience string // whose view; empty: the operator's
+	From     string // of one sender only: device:ID, gateway:ID or app:NAME
+	Type     string // of senders of a device type only
+	Zone     string // of devices and gateways that stand in a zone only
 }
 
 // Tapped is one step of a tap: that it began, a message, or that messages were
@@ -111,11 +130,15 @@ type Tapped struct {
 	Dropped int64 // since the step before
 }
 
+// ErrNotShown says that a message was passed over, because whoever watches may not
+// see it or did not ask for it: it does not count as seen.
+var ErrNotShown = errors.New("passing a message over: it is not shown")
+
 // Tap lets an operator see messages as they pass, as an audience sees them;
 // filter is a topic filter, an empty audience is the operator's. It hands each
 // step to yield, which may block: the tap then leaves messages out and says how
-// many. It ends when ctx does (nil), or with the error of yield. Start and end are
-// audited, with counts.
+// many. It ends when ctx does (nil), or with the error of yield; ErrNotShown alone
+// does not end it. Start and end are audited, with counts.
 type Tap interface {
 	Tap(ctx context.Context, by access.Actor, filter, audience string, yield func(Tapped) error) error
 }

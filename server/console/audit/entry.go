@@ -10,14 +10,15 @@ import (
 	"github.com/holdfast-iot/holdfast/access"
 	"github.com/holdfast-iot/holdfast/audit"
 	"github.com/holdfast-iot/holdfast/server/adminapi"
+	"github.com/holdfast-iot/holdfast/server/console/sentences"
 	"github.com/holdfast-iot/holdfast/server/console/ui"
 )
 
 // entryView is what the page of one event shows.
 type entryView struct {
 	adminapi.Entry
-	says         sentence
-	names        *names
+	says         sentences.Sentence
+	names        *sentences.Names
 	newer, older *adminapi.Entry // of the same subject
 	more         bool            // there are too many newer ones to find the next
 	proof        *proofView
@@ -45,8 +46,8 @@ func show(r *ui.Request) error {
 	if err != nil {
 		return err
 	}
-	n := newNames(r)
-	v := entryView{Entry: e, names: n, says: n.sentenceOf(e.Event), mayProve: r.Can(access.PersonalRead)}
+	n := sentences.For(r)
+	v := entryView{Entry: e, names: n, says: n.Of(e.Event), mayProve: r.Can(access.PersonalRead)}
 	if e.Event.Subject.ID != "" {
 		if err := v.neighbours(ctx, r.API); err != nil {
 			return err

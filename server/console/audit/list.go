@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-iot/holdfast/access"
 	"github.com/holdfast-iot/holdfast/refusal"
 	"github.com/holdfast-iot/holdfast/server/adminapi"
+	"github.com/holdfast-iot/holdfast/server/console/sentences"
 	"github.com/holdfast-iot/holdfast/server/console/ui"
 )
 
@@ -23,8 +24,8 @@ var spec = ui.TableSpec{Filters: []string{"q", "who", "action", "outcome", "subj
 func list(r *ui.Request) error {
 	s := r.Table(spec)
 	live := r.Query("live") == "1"
-	n := newNames(r)
-	who := n.choices()
+	n := sentences.For(r)
+	who := n.Choices()
 	q := parse(s, r.Session.Person, r.Now)
 	chunks := maxChunks
 	if live {
@@ -43,7 +44,7 @@ type listView struct {
 	query       query
 	found       found
 	err         error
-	names       *names
+	names       *sentences.Names
 	live, dense bool
 	filters     []ui.Filter
 	exports     []ui.Export
@@ -56,7 +57,7 @@ func tail(r *ui.Request, args ui.Args) (templ.Component, error) {
 		values.Set(k, v)
 	}
 	s := ui.ParseTable("/audit", values, spec)
-	n := newNames(r)
+	n := sentences.For(r)
 	q := parse(s, r.Session.Person, r.Now)
 	q.filter.Before = 0
 	f, err := q.run(r, n, 1)
@@ -98,7 +99,7 @@ func (v listView) further() string { return v.state.Next(v.found.next).URL() }
 
 func (v listView) table() ui.Table[row] {
 	return ui.Table[row]{ID: "events", Label: "Events of the audit log", State: v.state, Filters: v.filters, Rows: v.found.rows, Next: v.found.next, Err: v.err,
-		Columns: columns(v.names), Exports: v.exports, Href: func(e row) string { return entryPath(e.Index) }, RowTone: toneOf, RowLabel: func(e row) string { return e.says.text() },
+		Columns: columns(v.names), Exports: v.exports, Href: func(e row) string { return entryPath(e.Index) }, RowTone: toneOf, RowLabel: func(e row) string { return e.says.Text() },
 		Actions: func(e row) ui.Node { return rowMenu(e, v.names) }, Total: v.total(),
 		Empty: ui.EmptyProps{Icon: "audit", Title: "Nothing has happened yet", Text: "Every change and every refusal will be here, from the first on."}}
 }
@@ -137,7 +138,7 @@ func outcomeTone(outcome string) ui.Tone {
 	return ui.Neutral
 }
 
-func columns(n *names) []ui.Column[row] {
+func columns(n *sentences.Names) []ui.Column[row] {
 	text := func(of func(adminapi.Event) string) func(row) ui.Node {
 		return func(e row) ui.Node { return ui.Text(of(e.Event)) }
 	}
@@ -146,7 +147,7 @@ func columns(n *names) []ui.Column[row] {
 		{Key: "says", Label: "What happened", Wide: true, Cell: func(e row) ui.Node { return sentenceLine(e) }},
 		{Key: "outcome", Label: "Outcome", Cell: func(e row) ui.Node { return ui.Badge(outcomeTone(e.Event.Outcome), e.Event.Outcome) }},
 		{Key: "index", Label: "Entry", Number: true, Hidden: true, Hint: "The number of the event in the log. It never changes.", Cell: func(e row) ui.Node { return ui.Text(strconv.FormatInt(e.Index, 10)) }},
-		{Key: "actor", Label: "Who", Hidden: true, Cell: func(e row) ui.Node { return partyNode(n.party(e.Event.Actor.Kind, e.Event.Actor.ID)) }},
+		{Key: "actor", Label: "Who", Hidden: true, Cell: func(e row) ui.Node { return n.Party(e.Event.Actor.Kind, e.Event.Actor.ID) }},
 		{Key: "action", Label: "Action", Hidden: true, Cell: func(e row) ui.Node { return code(e.Event.Action) }},
 		{Key: "subject", Label: "On what", Hidden: true, Cell: text(func(e adminapi.Event) string { return strings.Trim(e.Subject.Kind+":"+e.Subject.ID, ":") })},
 		{Key: "reason", Label: "Reason", Hidden: true, Cell: text(func(e adminapi.Event) string { return cmp.Or(e.Reason, e.Details["reason"]) })},
@@ -159,18 +160,18 @@ func columns(n *names) []ui.Column[row] {
 func entryPath(index int64) string { return "/audit/" + strconv.FormatInt(index, 10) }
 
 // filters are the controls above the list.
-func filters(s ui.TableState, n *names, who []ui.Option) []ui.Filter {
+func filters(s ui.TableState, n *sentences.Names, who []ui.Option) []ui.Filter {
 	people := append([]ui.Option{{Label: "Anybody"}, {Value: "me", Label: "Me"}, {Value: "any:person", Label: "Any person"}, {Value: "any:client", Label: "Any API client"},
 		{Value: "any:device", Label: "Any device"}, {Value: "any:app", Label: "Any app"}, {Value: "any:system", Label: "Holdfast itself"}, {Value: "any:anonymous", Label: "Somebody unknown"}}, who...)
 	if w := s.Filter("who"); w != "" && !offered(people, w) {
-		people = append(people, ui.Option{Value: w, Label: n.actorLabel(w)})
+		people = append(people, ui.Option{Value: w, Label: n.Label(w)})
 	}
 	actions := []ui.Option{{Label: "All actions"}}
-	for _, group := range nouns {
-		actions = append(actions, ui.Option{Value: group.noun + ".*", Label: group.label + ": all"})
-		for _, a := range verbsOf(group.noun) {
+	for _, group := range sentences.Groups {
+		actions = append(actions, ui.Option{Value: group.Noun + ".*", Label: group.Label + ": all"})
+		for _, a := range sentences.Verbs(group.Noun) {
 			_, verb, _ := strings.Cut(a, ".")
-			actions = append(actions, ui.Option{Value: a, Label: group.label + ": " + words(verb)})
+			actions = append(actions, ui.Option{Value: a, Label: group.Label + ": " + sentences.Words(verb)})
 		}
 	}
 	if a := s.Filter("action"); a != "" && !offered(actions, a) {
@@ -205,12 +206,6 @@ func kindOf(value string) string {
 
 func offered(list []ui.Option, value string) bool {
 	return slices.ContainsFunc(list, func(o ui.Option) bool { return o.Value == value })
-}
-
-func sortOptions(list []ui.Option) {
-	slices.SortFunc(list, func(a, b ui.Option) int {
-		return cmp.Or(cmp.Compare(strings.ToLower(a.Label), strings.ToLower(b.Label)), cmp.Compare(a.Value, b.Value))
-	})
 }
 
 // exports are downloads of the whole log: a part of it could not be verified.

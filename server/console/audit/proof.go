@@ -19,6 +19,7 @@ import (
 	"github.com/holdfast-iot/holdfast/audit"
 	"github.com/holdfast-iot/holdfast/refusal"
 	"github.com/holdfast-iot/holdfast/server/adminapi"
+	"github.com/holdfast-iot/holdfast/server/console/sentences"
 	"github.com/holdfast-iot/holdfast/server/console/ui"
 )
 
@@ -185,7 +186,7 @@ func bundleFile(r *ui.Request) error {
 	if err != nil {
 		return err
 	}
-	files := [][2]string{{"proof.json", string(raw)}, {"log-key.txt", c.VerifierKey + "\n"}, {"README.txt", bundleText(index, newNames(r).sentenceOf(e.Event), c.VerifierKey, r.Now)}}
+	files := [][2]string{{"proof.json", string(raw)}, {"log-key.txt", c.VerifierKey + "\n"}, {"README.txt", bundleText(index, sentences.For(r).Of(e.Event), c.VerifierKey, r.Now)}}
 	return r.Download("holdfast-audit-"+r.Value("index")+".zip", "application/zip", func(w io.Writer) error { return writeZip(w, files, r.Now) })
 }
 
@@ -208,9 +209,9 @@ func writeZip(w io.Writer, files [][2]string, now time.Time) error {
 	return err
 }
 
-func bundleText(index int64, says sentence, key string, now time.Time) string {
+func bundleText(index int64, says sentences.Sentence, key string, now time.Time) string {
 	return "Proof of entry " + strconv.FormatInt(index, 10) + " of a Holdfast audit log\n\n" +
-		says.text() + ".\n\n" +
+		says.Text() + ".\n\n" +
 		"What this proves: the holder of the log's key signed a state of the log that has this event,\n" +
 		"unchanged, as entry " + strconv.FormatInt(index, 10) + ". Nobody can take it out again or change it without being found out\n" +
 		"by whoever kept a later checkpoint.\n\n" +

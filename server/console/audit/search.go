@@ -8,6 +8,7 @@ import (
 
 	"github.com/holdfast-iot/holdfast/access"
 	"github.com/holdfast-iot/holdfast/server/adminapi"
+	"github.com/holdfast-iot/holdfast/server/console/sentences"
 	"github.com/holdfast-iot/holdfast/server/console/ui"
 )
 
@@ -21,7 +22,7 @@ const (
 // row is an entry in words.
 type row struct {
 	adminapi.Entry
-	says sentence
+	says sentences.Sentence
 }
 
 // query is a search as the address asks for it.
@@ -129,7 +130,7 @@ func (q query) matches(r row) bool {
 	if q.outcome != "" && e.Outcome != q.outcome || q.kind != "" && e.Actor.Kind != q.kind {
 		return false
 	}
-	if q.text == "" || strings.Contains(strings.ToLower(r.says.text()), q.text) {
+	if q.text == "" || strings.Contains(strings.ToLower(r.says.Text()), q.text) {
 		return true
 	}
 	fields := []string{e.Action, e.Actor.ID, e.Actor.Source, e.Subject.ID, e.Reason, e.Request, e.ID, e.Node}
@@ -149,7 +150,7 @@ type found struct {
 
 // run searches. Where the store cannot select, at most chunks times 1,000 entries
 // are read; next then leads on from there.
-func (q query) run(r *ui.Request, n *names, chunks int) (found, error) {
+func (q query) run(r *ui.Request, n *sentences.Names, chunks int) (found, error) {
 	var f found
 	filter := q.filter
 	filter.Limit = q.limit
@@ -159,14 +160,14 @@ func (q query) run(r *ui.Request, n *names, chunks int) (found, error) {
 		chunks = 1
 	}
 	for range chunks {
-		page, err := r.API.AuditEntries(n.ctx, filter)
+		page, err := r.API.AuditEntries(r.Context(), filter)
 		if err != nil {
 			return f, err
 		}
 		for _, e := range page.Items {
 			f.looked++
 			f.until = e.Event.Time
-			if one := (row{e, n.sentenceOf(e.Event)}); !q.local() || q.matches(one) {
+			if one := (row{e, n.Of(e.Event)}); !q.local() || q.matches(one) {
 				f.rows = append(f.rows, one)
 			}
 			if q.local() && len(f.rows) == q.limit {

@@ -49,10 +49,16 @@ const ending = ` FROM certificate c LEFT JOIN device d ON c.profile IN ('device'
 	WHERE c.not_after >= $1 AND c.not_after < $2 AND c.status = 'issued' AND c.credential <> 'system:listener' AND COALESCE(d.state, '') <> 'retired'
 	AND NOT EXISTS (SELECT 1 FROM certificate n WHERE n.principal = c.principal AND n.not_after > c.not_after AND n.status = 'issued')`
 
-// Endings lists the certificates that end within a time, the first to end first.
+// due is a certificate that should have been renewed: five sixths of its life are
+// over. A certificate that is short on purpose is not due because it is short.
+const due = `(c.not_after - $1) * 6 < c.not_after - c.not_before`
+
+// Endings lists the certificates that end within a time; those that are due, counted
+// from the begin of that time, are before the others, and the first to end before
+// those that end later.
 func (s *Store) Endings(ctx context.Context, from, before time.Time, limit int) (list []Ending, err error) {
 	err = s.all(ctx, `SELECT c.serial, c.principal, c.profile, c.not_before, c.not_after, COALESCE(d.zone, ''), COALESCE(d.type, ''), COALESCE(d.labels, '')`+
-		ending+` ORDER BY c.not_after, c.serial LIMIT $3`, []any{micros(from), micros(before), limit}, func(sc scanner) error {
+		ending+` ORDER BY CASE WHEN `+due+` THEN 0 ELSE 1 END, c.not_after, c.serial LIMIT $3`, []any{micros(from), micros(before), limit}, func(sc scanner) error {
 		var e Ending
 		var begin, end int64
 		var labels string
@@ -73,14 +79,15 @@ type EndingCount struct {
 	Zone  device.ZoneName // empty: not of a device in the inventory
 	Type  device.TypeName
 	Count int64
+	Due   int64 // of them: they should have been renewed
 }
 
 // CountEndings counts what Endings lists, by zone and type.
 func (s *Store) CountEndings(ctx context.Context, from, before time.Time) (list []EndingCount, err error) {
-	err = s.all(ctx, `SELECT COALESCE(d.zone, ''), COALESCE(d.type, ''), COUNT(*)`+ending+` GROUP BY COALESCE(d.zone, ''), COALESCE(d.type, '')`,
+	err = s.all(ctx, `SELECT COALESCE(d.zone, ''), COALESCE(d.type, ''), COUNT(*), SUM(CASE WHEN `+due+` THEN 1 ELSE 0 END)`+ending+` GROUP BY COALESCE(d.zone, ''), COALESCE(d.type, '')`,
 		[]any{micros(from), micros(before)}, func(sc scanner) error {
 			var c EndingCount
-			err := sc.Scan(&c.Zone, &c.Type, &c.Count)
+			err := sc.Scan(&c.Zone, &c.Type, &c.Count, &c.Due)
 			list = append(list, c)
 			return err
 		})

@@ -67,7 +67,16 @@ func testEndings(w *world) {
 	w.ok(err)
 	sum := map[device.ZoneName]int64{}
 	for _, c := range counts {
-		sum[c.Zone] += c.Count
+		sum[c.Zone] += c.Count + 10*c.Due
 	}
 	w.same("counts of them", sum, map[device.ZoneName]int64{"lab": 1, "plant": 1})
+
+	// After 51 minutes the one that lives an hour is due, the one that lives three is not.
+	counts, err = w.CountEndings(ctx, start.Add(51*time.Minute), before)
+	w.ok(err)
+	for _, c := range counts {
+		if want := map[device.ZoneName]int64{"plant": 1}[c.Zone]; c.Due != want {
+			w.Errorf("in %s %d are due, want %d", c.Zone, c.Due, want)
+		}
+	}
 }

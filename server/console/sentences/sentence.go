@@ -1,4 +1,12 @@
-package audit
+// Package sentences says in words what the events of the audit log mean, with links
+// to who and what they are about.
+//
+// It promises that every action that is written has words, that what an event holds
+// is text whatever it contains, and that a link is made here and never read from an
+// event. It trusts the API for the names of people: who may not see them is shown
+// ids. Who can write events can make a sentence say something untrue, not something
+// that leads elsewhere.
+package sentences
 
 import (
 	"net/url"
@@ -23,8 +31,8 @@ const (
 	quote  sort = "quote" // what somebody wrote
 )
 
-// piece is a part of a sentence. Only href leads anywhere, and it is made here.
-type piece struct {
+// Piece is a part of a sentence. Only href leads anywhere, and it is made here.
+type Piece struct {
 	sort sort
 	text string
 	hint string
@@ -32,23 +40,23 @@ type piece struct {
 	at   time.Time
 }
 
-// sentence says what an event means.
-type sentence []piece
+// Sentence says what an event means.
+type Sentence []Piece
 
-// known tells whether an action has words of its own.
-func known(action string) bool { return sentences[action] != "" }
+// Known tells whether an action has words of its own.
+func Known(action string) bool { return table[action] != "" }
 
-// sentenceOf puts an event into words. An action that has none is shown by its
+// Of puts an event into words. An action that has none is shown by its
 // fields.
-func (n *names) sentenceOf(e adminapi.Event) sentence {
-	text, ok := sentences[e.Action]
+func (n *Names) Of(e adminapi.Event) Sentence {
+	text, ok := table[e.Action]
 	if !ok {
-		text = "{actor}: " + words(e.Action)
+		text = "{actor}: " + Words(e.Action)
 		if e.Subject.ID != "" {
 			text += " of {subject}"
 		}
 	}
-	var s sentence
+	var s Sentence
 	for text != "" {
 		open := strings.IndexByte(text, '[')
 		if open < 0 {
@@ -68,15 +76,15 @@ func (n *names) sentenceOf(e adminapi.Event) sentence {
 
 // because is the reason: of a refusal as the server wrote it, of an action as
 // somebody typed it.
-func because(e adminapi.Event) sentence {
+func because(e adminapi.Event) Sentence {
 	typed := firstOf(e.Details["reason"], e.Details["comment"])
 	switch {
 	case e.Reason != "" && e.Outcome == "failed":
-		return sentence{{sort: plain, text: " – it failed: " + e.Reason}}
+		return Sentence{{sort: plain, text: " – it failed: " + e.Reason}}
 	case e.Reason != "":
-		return sentence{{sort: plain, text: " because " + e.Reason}}
+		return Sentence{{sort: plain, text: " because " + e.Reason}}
 	case typed != "":
-		return sentence{{sort: plain, text: " because "}, {sort: quote, text: typed}}
+		return Sentence{{sort: plain, text: " because "}, {sort: quote, text: typed}}
 	}
 	return nil
 }
@@ -92,11 +100,11 @@ func firstOf(list ...string) string {
 
 // fill replaces the names in { } of a text. missing, if not nil, is told when a
 // detail is not there.
-func (n *names) fill(text string, e adminapi.Event, missing *bool) (s sentence) {
+func (n *Names) fill(text string, e adminapi.Event, missing *bool) (s Sentence) {
 	for text != "" {
 		before, rest, found := strings.Cut(text, "{")
 		if before != "" {
-			s = append(s, piece{sort: plain, text: before})
+			s = append(s, Piece{sort: plain, text: before})
 		}
 		if !found {
 			break
@@ -108,17 +116,17 @@ func (n *names) fill(text string, e adminapi.Event, missing *bool) (s sentence) 
 	return s
 }
 
-func (n *names) piece(name string, e adminapi.Event, missing *bool) piece {
+func (n *Names) piece(name string, e adminapi.Event, missing *bool) Piece {
 	switch name {
 	case "actor":
-		return n.party(e.Actor.Kind, e.Actor.ID)
+		return n.Party(e.Actor.Kind, e.Actor.ID)
 	case "subject":
-		return n.party(e.Subject.Kind, e.Subject.ID)
+		return n.Party(e.Subject.Kind, e.Subject.ID)
 	case "their":
 		if e.Actor.Kind == e.Subject.Kind && e.Actor.ID == e.Subject.ID {
-			return piece{sort: plain, text: "their own"}
+			return Piece{sort: plain, text: "their own"}
 		}
-		p := n.party(e.Subject.Kind, e.Subject.ID)
+		p := n.Party(e.Subject.Kind, e.Subject.ID)
 		p.text += "’s"
 		return p
 	}
@@ -128,24 +136,24 @@ func (n *names) piece(name string, e adminapi.Event, missing *bool) piece {
 		if missing != nil {
 			*missing = true
 		}
-		return piece{sort: value, text: "–"}
+		return Piece{sort: value, text: "–"}
 	}
 	switch form {
 	case "person":
 		kind, id, _ := strings.Cut(v, ":")
-		return n.party(kind, id)
+		return n.Party(kind, id)
 	case "time":
 		if at, err := time.Parse(time.RFC3339, v); err == nil {
-			return piece{sort: moment, text: v, at: at}
+			return Piece{sort: moment, text: v, at: at}
 		}
 	}
 	switch key {
 	case "operation":
-		v = words(v)
+		v = Words(v)
 	case "methods", "method", "factor":
 		v = factorWords(v)
 	}
-	return piece{sort: value, text: v}
+	return Piece{sort: value, text: v}
 }
 
 // factorWords names what people sign in with.
@@ -160,18 +168,18 @@ func factorWords(v string) string {
 		case "invite":
 			list[i] = "invitation"
 		default:
-			list[i] = words(m)
+			list[i] = Words(m)
 		}
 	}
 	return strings.Join(list, " and ")
 }
 
-// words makes words of a name for machines.
-func words(s string) string {
+// Words makes words of a name for machines.
+func Words(s string) string {
 	return strings.NewReplacer(".", " ", "_", " ", "-", " ").Replace(s)
 }
 
-func upper(s sentence) sentence {
+func upper(s Sentence) Sentence {
 	if len(s) > 0 && s[0].sort == plain {
 		c, n := utf8.DecodeRuneInString(s[0].text)
 		s[0].text = string(unicode.ToUpper(c)) + s[0].text[n:]
@@ -182,8 +190,8 @@ func upper(s sentence) sentence {
 	return s
 }
 
-// text is the sentence without anything but words.
-func (s sentence) text() string {
+// Text is the sentence without anything but words.
+func (s Sentence) Text() string {
 	var b strings.Builder
 	for _, p := range s {
 		switch {
@@ -198,9 +206,9 @@ func (s sentence) text() string {
 	return b.String()
 }
 
-// party is who acted or what was acted on, with the page about it.
-func (n *names) party(kind, id string) piece {
-	p := piece{sort: party, text: id}
+// Party is who acted or what was acted on, with the page about it.
+func (n *Names) Party(kind, id string) Piece {
+	p := Piece{sort: party, text: id}
 	switch kind {
 	case "":
 		p.text = "somebody unknown"
@@ -247,20 +255,20 @@ func shortened(id string) string {
 	return id
 }
 
-// iconOf is the icon of an action's group.
-func iconOf(action string) string {
+// Icon is the icon of an action's group.
+func Icon(action string) string {
 	noun, _, _ := strings.Cut(action, ".")
-	for _, n := range nouns {
-		if n.noun == noun {
-			return n.icon
+	for _, n := range Groups {
+		if n.Noun == noun {
+			return n.Icon
 		}
 	}
 	return "audit"
 }
 
-// verbsOf are the known actions of a noun, in order.
-func verbsOf(noun string) (list []string) {
-	for action := range sentences {
+// Verbs are the known actions of a noun, in order.
+func Verbs(noun string) (list []string) {
+	for action := range table {
 		if strings.HasPrefix(action, noun+".") {
 			list = append(list, action)
 		}

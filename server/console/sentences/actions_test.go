@@ -1,4 +1,4 @@
-package audit
+package sentences
 
 import (
 	"go/ast"
@@ -50,13 +50,13 @@ func TestEveryActionHasWords(t *testing.T) {
 		t.Fatalf("only %d actions were found: the sources are written otherwise than this test reads them", len(want))
 	}
 	for action, where := range want {
-		if !known(action) {
+		if !Known(action) {
 			t.Errorf("the action %s of %s has no sentence in actions.go", action, where)
 		}
 	}
-	for action := range sentences {
+	for action := range table {
 		if want[action] == "" {
-			t.Errorf("nothing writes the action %s: its sentence can go", action)
+			t.Errorf("nothing writes the action %s: its Sentence can go", action)
 		}
 	}
 }
@@ -191,12 +191,12 @@ func constants(t *testing.T, dir, kind string) (list []string) {
 func TestSentencesAreWellFormed(t *testing.T) {
 	held := regexp.MustCompile(`\{([a-z_]+)(?::(person|time))?\}`)
 	labels := map[string]bool{}
-	for _, n := range nouns {
-		labels[n.noun] = true
+	for _, n := range Groups {
+		labels[n.Noun] = true
 	}
-	n := &names{people: map[string]named{}, clients: map[string]named{}}
-	for _, action := range slices.Sorted(maps.Keys(sentences)) {
-		text := sentences[action]
+	n := &Names{people: map[string]named{}, clients: map[string]named{}}
+	for _, action := range slices.Sorted(maps.Keys(table)) {
+		text := table[action]
 		if noun, _, _ := strings.Cut(action, "."); !labels[noun] {
 			t.Errorf("%s: its noun has no label", action)
 		}
@@ -204,12 +204,12 @@ func TestSentencesAreWellFormed(t *testing.T) {
 			t.Errorf("%s: the sentence is not well-formed: %s", action, text)
 		}
 		e := adminapi.Event{Action: action, Actor: adminapi.EventActor{Kind: "client", ID: "admin"}, Subject: adminapi.EventSubject{Kind: "device", ID: "pump-3"}, Outcome: "success"}
-		short := n.sentenceOf(e).text()
+		short := n.Of(e).Text()
 		e.Details = map[string]string{}
 		for _, m := range held.FindAllStringSubmatch(text, -1) {
 			e.Details[m[1]] = map[string]string{"": "X", "person": "client:bob", "time": "2030-01-31T12:00:00Z"}[m[2]]
 		}
-		long := n.sentenceOf(e).text()
+		long := n.Of(e).Text()
 		for _, s := range []string{short, long} {
 			if strings.ContainsAny(s, "[]{}") || strings.Contains(s, "  ") || s == "" || strings.HasSuffix(s, ".") {
 				t.Errorf("%s reads: %s", action, s)
@@ -222,7 +222,7 @@ func TestSentencesAreWellFormed(t *testing.T) {
 }
 
 func TestSentences(t *testing.T) {
-	n := &names{people: map[string]named{"pada": {"Ada", ""}, "pbob": {"Bob", ""}}, clients: map[string]named{}}
+	n := &Names{people: map[string]named{"pada": {"Ada", ""}, "pbob": {"Bob", ""}}, clients: map[string]named{}}
 	ada := adminapi.EventActor{Kind: "person", ID: "pada"}
 	for want, e := range map[string]adminapi.Event{
 		`Ada quarantined pump-3 because “it talks to strangers”`: {Actor: ada, Action: "device.quarantined", Subject: adminapi.EventSubject{Kind: "device", ID: "pump-3"}, Outcome: "success",
@@ -236,7 +236,7 @@ func TestSentences(t *testing.T) {
 		`Holdfast carried out “retire device”, asked for by Bob and approved by Ada – it failed: the device is gone`: {Actor: adminapi.EventActor{Kind: "system", ID: "approvals"},
 			Action: "approval.carried_out", Outcome: "failed", Reason: "the device is gone", Details: map[string]string{"operation": "retire-device", "requested_by": "person:pbob", "approved_by": "person:pada"}},
 	} {
-		if got := n.sentenceOf(e).text(); got != want {
+		if got := n.Of(e).Text(); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	}

@@ -1,12 +1,12 @@
-package audit
+package sentences
 
-// sentences says in words what every action of the log means. {actor} and
+// table says in words what every action of the log means. {actor} and
 // {subject} are who and what, {their} is whose account it is, {name} is a detail of
 // the event, {name:person} one that names an actor, {name:time} one that is a time.
 // What stands in [ ] is left out when one of its details is not there. The reason
 // comes last and is not part of the sentence. A test keeps the table whole: it
 // reads the sources of everything that writes events.
-var sentences = map[string]string{
+var table = map[string]string{
 	"device.created":           "{actor} registered {subject}[ as a {type}][ in zone {zone}][ (import {import})]",
 	"device.updated":           "{actor} changed the description of {subject}[: it is a {type}][ in zone {zone}]",
 	"device.activated":         "{subject} connected and became active",
@@ -144,8 +144,8 @@ var sentences = map[string]string{
 	"alarm.dormant_disabled": "Alarm: the account of {subject} was not used and is disabled now",
 }
 
-// nouns are the groups of actions, in the order in which people look for them.
-var nouns = []struct{ noun, label, icon string }{
+// Groups are the groups of actions, in the order in which people look for them.
+var Groups = []struct{ Noun, Label, Icon string }{
 	{"device", "Devices", "device"},
 	{"enrolment", "Enrolment", "plus"},
 	{"token", "Enrolment tokens", "key"},

@@ -1,7 +1,9 @@
-package audit
+package sentences
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-iot/holdfast/access"
@@ -14,9 +16,9 @@ const (
 	maxListed = 500 // people and clients that the filter offers
 )
 
-// names finds how people and API clients are called, for one request: the log has
+// Names finds how people and API clients are called, for one request: the log has
 // only their ids. Nothing is kept longer, so that an erased name is gone at once.
-type names struct {
+type Names struct {
 	ctx     context.Context
 	api     *adminapi.Client
 	people  map[string]named
@@ -25,18 +27,20 @@ type names struct {
 	may     bool // names of people may be seen
 	mayAPI  bool // names of clients may be seen
 	loaded  bool
-	err     error // the first that asking met
+
+	Err error // the first that asking met
 }
 
 type named struct{ text, hint string }
 
-func newNames(r *ui.Request) *names {
-	return &names{ctx: r.Context(), api: r.API, people: map[string]named{}, clients: map[string]named{},
+// For finds names for what one request shows.
+func For(r *ui.Request) *Names {
+	return &Names{ctx: r.Context(), api: r.API, people: map[string]named{}, clients: map[string]named{},
 		may: r.Can(access.PersonRead) && r.Can(access.PersonalRead), mayAPI: r.Can(access.ClientRead)}
 }
 
 // person is a name and what to say about it.
-func (n *names) person(id string) (text, hint string) {
+func (n *Names) person(id string) (text, hint string) {
 	if p, ok := n.people[id]; ok {
 		return p.text, p.hint
 	}
@@ -50,8 +54,8 @@ func (n *names) person(id string) (text, hint string) {
 			p = personNamed(d.Person)
 		case t.Status == 404:
 			p.hint = "There is no account with this id."
-		case n.err == nil:
-			n.err = err
+		case n.Err == nil:
+			n.Err = err
 			p.hint = "The name could not be found right now."
 		}
 	}
@@ -86,7 +90,7 @@ const adminToken = "admin"
 
 // client is the name of an API client. Older entries hold a name where newer ones
 // hold an id.
-func (n *names) client(id string) (text, hint string) {
+func (n *Names) client(id string) (text, hint string) {
 	if id == adminToken {
 		return id, "The admin token of the server's data folder: for programs on that machine."
 	}
@@ -97,26 +101,26 @@ func (n *names) client(id string) (text, hint string) {
 	return id, "API client " + id
 }
 
-func (n *names) loadClients() {
+func (n *Names) loadClients() {
 	if n.loaded || !n.mayAPI {
 		return
 	}
 	n.loaded = true
 	list, err := n.api.APIClients(n.ctx)
-	if err != nil && n.err == nil {
-		n.err = err
+	if err != nil && n.Err == nil {
+		n.Err = err
 	}
 	for _, c := range list {
 		n.clients[c.ID] = named{c.Name, "API client " + c.ID}
 	}
 }
 
-// choices are the people and clients that the filter offers, by name.
-func (n *names) choices() (list []ui.Option) {
+// Choices are the people and clients that the filter offers, by name.
+func (n *Names) Choices() (list []ui.Option) {
 	if n.may {
 		l, err := n.api.People(n.ctx, adminapi.PeopleFilter{Limit: maxListed})
-		if err != nil && n.err == nil {
-			n.err = err
+		if err != nil && n.Err == nil {
+			n.Err = err
 		}
 		for _, p := range l.Items {
 			text := personNamed(p)
@@ -129,17 +133,19 @@ func (n *names) choices() (list []ui.Option) {
 			list = append(list, ui.Option{Value: "client:" + id, Label: "API client " + c.text})
 		}
 	}
-	sortOptions(list)
+	slices.SortFunc(list, func(a, b ui.Option) int {
+		return cmp.Or(cmp.Compare(strings.ToLower(a.Label), strings.ToLower(b.Label)), cmp.Compare(a.Value, b.Value))
+	})
 	return list[:min(len(list), maxListed)]
 }
 
-// actorLabel says of a filter whom it selects.
-func (n *names) actorLabel(actor string) string {
+// Label says of a filter whom it selects.
+func (n *Names) Label(actor string) string {
 	kind, id, ok := strings.Cut(actor, ":")
 	if !ok {
 		return actor
 	}
-	switch p := n.party(kind, id); kind {
+	switch p := n.Party(kind, id); kind {
 	case "system":
 		return "Holdfast: " + id
 	case "device", "app":
