@@ -213,7 +213,7 @@ func (b *Browser) Look(name, path string) {
 		}
 	}
 	// As who chose it has it, once it is drawn.
-	Eval[bool](b, `new Promise((done) => { document.documentElement.dataset.theme = "dark"; requestAnimationFrame(() => requestAnimationFrame(() => done(true))); })`)
+	Eval[bool](b, `new Promise((done) => { document.documentElement.dataset.theme = "dark"; setTimeout(() => done(true), 50); })`)
 	b.axe(path+" in the dark", `{runOnly: {type: "rule", values: ["color-contrast"]}}`) // what the theme changes
 	if os.Getenv("HOLDFAST_SHOTS") != "" {
 		b.Shots(name, path)
