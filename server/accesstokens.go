@@ -30,8 +30,9 @@ func (s *Server) openTokens(ctx context.Context, kek *keystore.KEK) error {
 			r, _, err := s.rightsOf(ctx, kind, by.ID, nil)
 			return r, err
 		},
-		Seal:  func(plain []byte, about string) ([]byte, error) { return seal.seal(plain, []byte(about)) },
-		Open:  func(sealed []byte, about string) ([]byte, error) { return seal.open(sealed, []byte(about)) },
+		Seal:    func(plain []byte, about string) ([]byte, error) { return seal.seal(plain, []byte(about)) },
+		Open:    func(sealed []byte, about string) ([]byte, error) { return seal.open(sealed, []byte(about)) },
+		Issuers: s.providers.issuers, Fetcher: s.providers.client,
 		Allow: s.tokenRequests.allow, Source: s.sourceOf, Event: s.event, Refuse: s.recordRefusal, Announce: s.announce, Now: s.now, StepUp: s.cfg.Access.StepUp, Log: s.log.With("part", "oauth"),
 	})
 	return err

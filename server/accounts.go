@@ -19,7 +19,13 @@ import (
 // openAccess makes the parts that know people and programs. They need to know
 // what the console is called, and so which port it got.
 func (s *Server) openAccess(ctx context.Context) error {
-	return errors.Join(s.openPeople(s.kek), s.openTokens(ctx, s.kek))
+	if err := s.openProviders(ctx); err != nil {
+		return err
+	}
+	if err := errors.Join(s.openPeople(s.kek), s.openTokens(ctx, s.kek)); err != nil {
+		return err
+	}
+	return s.endOrphans(ctx)
 }
 
 // openPeople makes the part that keeps accounts and sign-ins.
@@ -120,12 +126,6 @@ func (s *Server) alarm(ctx context.Context, n people.Notice) {
 		s.log.Error("recording an alarm", "what", string(n.Kind), "person", string(n.Person.ID), "err", err)
 	}
 	s.notifyPerson(n)
-}
-
-// groupsOf gives a person the roles that their groups at an identity provider map
-// to, in place of those it gave before.
-func (s *Server) groupsOf(ctx context.Context, id access.PersonID, origin string, groups []string) error {
-	return nil
 }
 
 // consoleURL is where people reach the console. Passkeys need a name, so that it

@@ -19,8 +19,8 @@ func (s *Server) consoleHandler(api http.Handler) (http.Handler, error) {
 	}
 	return console.New(console.Config{
 		People: s.people, Identity: s.consoleIdentity,
-		API:     func(_ context.Context, id access.Identity) *adminapi.Client { return adminapi.As(api, id) },
-		Devices: commandLines{s}, Seal: seal.seal, Open: seal.open, Source: s.sourceOf, Now: s.now, Log: s.log.With("part", "console"),
+		API:       func(_ context.Context, id access.Identity) *adminapi.Client { return adminapi.As(api, id) },
+		Providers: s.providers.list, Devices: commandLines{s}, Seal: seal.seal, Open: seal.open, Source: s.sourceOf, Now: s.now, Log: s.log.With("part", "console"),
 		Closing: s.taps.Done(), Version: Version, Place: s.cfg.TrustDomain,
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/holdfast-iot/holdfast/access"
 	"github.com/holdfast-iot/holdfast/audit"
 	"github.com/holdfast-iot/holdfast/refusal"
+	"github.com/holdfast-iot/holdfast/server/config"
 	"github.com/holdfast-iot/holdfast/server/scim"
 	"github.com/holdfast-iot/holdfast/server/store/sqlstore"
 )
@@ -310,44 +312,13 @@ func (d scimDirectory) DisableUser(ctx context.Context, by access.Actor, id stri
 
 // scimRoles are the grants that a person's groups give.
 func (d scimDirectory) scimRoles(ctx context.Context, by access.Actor, id access.PersonID, groups []string) ([]access.Grant, error) {
-	s := d.s
-	roles, err := s.roleTable(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var given []access.Grant
-	seen := map[string]bool{}
-	for _, m := range s.cfg.Access.GroupRoles() {
-		in := false
-		for _, name := range groups {
-			in = in || scim.Fold(name) == scim.Fold(m.Group)
-		}
-		key := m.Role + " " + m.Scope.String()
-		if !in || seen[key] {
-			continue
-		}
-		if _, ok := roles(m.Role); !ok {
-			s.log.Error("giving a role to members of a group: there is no such role (access.scim_roles)", "role", m.Role)
-			continue
-		}
-		seen[key] = true
-		given = append(given, access.Grant{ID: newSubjectID("g"), Kind: access.ToPerson, Subject: string(id), Role: m.Role, Scope: m.Scope, Origin: sqlstore.FromGroups,
-			Reason: audit.Text("member of the group "+m.Group, audit.MaxReason), GrantedBy: by.String(), GrantedAt: s.storedNow()})
-	}
-	have, err := s.store.Grants(ctx, access.ToPerson, string(id))
-	if err != nil {
-		return nil, err
-	}
-	all := given
-	for _, g := range have {
-		if g.Origin != sqlstore.FromGroups {
-			all = append(all[:len(all):len(all)], g)
+	var mine []config.GroupRole
+	for _, m := range d.s.cfg.Access.GroupRoles() {
+		if slices.ContainsFunc(groups, func(name string) bool { return scim.Fold(name) == scim.Fold(m.Group) }) {
+			mine = append(mine, m)
 		}
 	}
-	if duty, ok := access.Conflict(s.cfg.Access.Duties(), all, roles, s.now()); !ok {
-		return nil, refusal.New(refusal.Conflict, "separation-of-duties", "take them out of another group first", "the user %s would hold both %s and %s", id, duty.A, duty.B)
-	}
-	return given, nil
+	return d.s.groupGrants(ctx, by, id, sqlstore.FromGroups, mine)
 }
 
 func groupOf(g sqlstore.SCIMGroup, members []access.PersonID) scim.Group {
@@ -471,11 +442,7 @@ func (d scimDirectory) carryOut(ctx context.Context, by access.Actor, action str
 	s := d.s
 	events := []audit.Event{s.event(by, action, "group", c.Group.ID, "name", c.Group.Name, "added", fmt.Sprint(len(c.Add)), "removed", fmt.Sprint(len(c.Remove)))}
 	for id, grants := range c.Grants {
-		var roles []string
-		for _, g := range grants {
-			roles = append(roles, g.Role+" for "+g.Scope.String())
-		}
-		events = append(events, s.event(by, "person.roles_from_groups", "person", string(id), "group", c.Group.ID, "roles", strings.Join(roles, ", ")))
+		events = append(events, s.event(by, "person.roles_from_groups", "person", string(id), "group", c.Group.ID, "roles", rolesText(grants)))
 	}
 	if err := s.store.ChangeSCIMGroup(ctx, c, events...); err != nil {
 		return scimError(err)

@@ -67,6 +67,7 @@ type Server struct {
 	metrics       *metrics
 	messaging     messaging
 	identities    identities
+	providers     identityProviders
 	allowances    *allowances
 	people        *people.People
 	tokens        *oauth.Server

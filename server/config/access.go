@@ -161,8 +161,13 @@ func validProvider(s string) error {
 
 // GroupRole is a role that the members of a group have.
 type GroupRole struct {
-	Group, Role string
-	Scope       access.Scope
+	// Group [groups.group] is the group's whole name. There are no patterns: what a new
+	// group would give must not depend on its name.
+	Group string
+	// Role [groups.role] is a role of Holdfast.
+	Role string
+	// Scope is groups.zones, groups.types and groups.labels. Default the whole fleet.
+	Scope access.Scope
 }
 
 func groupRole(s string) (g GroupRole, err error) {

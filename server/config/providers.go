@@ -86,10 +86,17 @@ type OIDCProvider struct {
 	// MaxAge [oidc.max_age] is how long ago somebody may have shown credentials at the
 	// provider, to a year. Default: any time.
 	MaxAge time.Duration
+	// TrustMail [oidc.trust_mail] takes mail addresses although the provider does not
+	// say that it verified them. Without it, such an address is left out.
+	TrustMail bool
+	// Formerly [oidc.formerly] is the issuer that this provider had before, if it has
+	// another now. Accounts belong to name and issuer: who may name people under an
+	// issuer that was swapped would be anybody of the old one.
+	Formerly string
 	// UserInfo [oidc.user_info] also asks the userinfo endpoint for claims.
 	UserInfo bool
 	// Groups [oidc.groups] are the roles that groups give.
-	Groups []GroupGrant
+	Groups []GroupRole
 
 	Secret Secret // what SecretFile holds
 	Key    Secret // what KeyFile holds
@@ -104,9 +111,9 @@ type SAMLProvider struct {
 	// MetadataFile [saml.metadata_file] is the provider's metadata, or MetadataURL
 	// [saml.metadata_url] where it is fetched from once an hour. Exactly one of both.
 	MetadataFile, MetadataURL string
-	// ProviderID [saml.provider_id] is the provider's entity ID, where the metadata
-	// describes several.
-	ProviderID string
+	// ProviderID [saml.provider_id] is the provider's entity ID. Formerly
+	// [saml.formerly] is as that of OIDCProvider.
+	ProviderID, Formerly string
 	// Pins [saml.pins] are SHA-256 fingerprints of its signing certificates; where
 	// there are any, no other is taken.
 	Pins []string
@@ -128,22 +135,13 @@ type SAMLProvider struct {
 	Contexts []string
 	// Fresh [saml.fresh] asks people for credentials at each sign-in.
 	Fresh bool
+	// TrustMail [saml.trust_mail] takes mail addresses, which SAML cannot say to be
+	// verified. Without it they are left out.
+	TrustMail bool
 	// Groups [saml.groups] are the roles that groups give.
-	Groups []GroupGrant
+	Groups []GroupRole
 
 	Metadata []byte // what MetadataFile holds
-}
-
-// GroupGrant is a role that the members of a group have from their sign-in on, until
-// a sign-in at which they are no members any more.
-type GroupGrant struct {
-	// Group [groups.group] is the group's whole name, compared byte by byte. There are
-	// no patterns: what a new group would give must not depend on its name.
-	Group string
-	// Role [groups.role] is a role of Holdfast.
-	Role string
-	// Scope is groups.zones, groups.types and groups.labels. Default the whole fleet.
-	Scope access.Scope
 }
 
 // TrustedIssuer is somebody else whose JWTs prove API clients.
@@ -167,6 +165,18 @@ type TrustedIssuer struct {
 	ReplayCheck bool
 	// MaxAge [issuers.max_age] is how old a token may be, 1m to 30d. Default 24h.
 	MaxAge time.Duration
+}
+
+// ProxyURL is Proxy, or nil.
+func (p Providers) ProxyURL() *url.URL {
+	if p.Proxy == "" {
+		return nil
+	}
+	u, err := url.Parse(p.Proxy)
+	if err != nil { // the file was not accepted
+		return nil
+	}
+	return u
 }
 
 // maxPrivate bounds files with secrets, maxMetadata those with metadata, in bytes.
@@ -277,6 +287,7 @@ func oidcFields(o *OIDCProvider) []field {
 		textField("oidc.groups_claim", "", &o.GroupsClaim, optional(validPlain)), tableField("oidc.require", &o.Require),
 		listField("oidc.multi_factor", "", &o.MultiFactor, validPlain), listField("oidc.acr_values", "", &o.ACRValues, validWord),
 		zeroOr(durationField("oidc.max_age", "", &o.MaxAge, time.Second, year)), boolField("oidc.user_info", "", &o.UserInfo),
+		boolField("oidc.trust_mail", "", &o.TrustMail), textField("oidc.formerly", "", &o.Formerly, optional(validHTTPS)),
 		entriesField("oidc.groups", &o.Groups, groupFields, nil, nil),
 	}
 }
@@ -303,13 +314,13 @@ func samlFields(s *SAMLProvider) []field {
 	return []field{
 		textField("saml.name", "", &s.Name, validSlug), textField("saml.label", "", &s.Label, optional(validLabel)),
 		textField("saml.metadata_file", "", &s.MetadataFile, optional(validPath)), textField("saml.metadata_url", "", &s.MetadataURL, optional(validHTTPS)),
-		textField("saml.provider_id", "", &s.ProviderID, optional(validPlain)), listField("saml.pins", "", &s.Pins, validPin),
+		textField("saml.provider_id", "", &s.ProviderID, validPlain), textField("saml.formerly", "", &s.Formerly, optional(validPlain)), listField("saml.pins", "", &s.Pins, validPin),
 		boolField("saml.encrypted", "", &s.Encrypted), textField("saml.name_id_format", "", &s.NameIDFormat, optional(validPlain)),
 		textField("saml.subject_attribute", "", &s.SubjectAttribute, optional(validPlain)), textField("saml.name_attribute", "", &s.NameAttribute, optional(validPlain)),
 		textField("saml.display_attribute", "", &s.DisplayAttribute, optional(validPlain)), textField("saml.mail_attribute", "", &s.MailAttribute, optional(validPlain)),
 		textField("saml.groups_attribute", "", &s.GroupsAttribute, optional(validPlain)), tableField("saml.require", &s.Require),
 		listField("saml.multi_factor", "", &s.MultiFactor, validPlain), listField("saml.contexts", "", &s.Contexts, validPlain),
-		boolField("saml.fresh", "", &s.Fresh), entriesField("saml.groups", &s.Groups, groupFields, nil, nil),
+		boolField("saml.fresh", "", &s.Fresh), boolField("saml.trust_mail", "", &s.TrustMail), entriesField("saml.groups", &s.Groups, groupFields, nil, nil),
 	}
 }
 
@@ -340,7 +351,7 @@ func (i *TrustedIssuer) check() error {
 	return nil
 }
 
-func groupFields(g *GroupGrant) []field {
+func groupFields(g *GroupRole) []field {
 	return []field{
 		textField("groups.group", "", &g.Group, validGroup), textField("groups.role", "", &g.Role, validRole),
 		namesField("groups.zones", &g.Scope.Zones), namesField("groups.types", &g.Scope.Types), labelsField("groups.labels", &g.Scope.Labels),

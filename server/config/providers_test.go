@@ -23,7 +23,7 @@ func TestExampleProviders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []GroupGrant{{"fleet-admins", "admin", access.Scope{}}, {"plant-operators", "operator", access.Scope{Zones: []device.ZoneName{"plant", "yard"}}},
+	want := []GroupRole{{"fleet-admins", "admin", access.Scope{}}, {"plant-operators", "operator", access.Scope{Zones: []device.ZoneName{"plant", "yard"}}},
 		{"pump-service", "viewer", access.Scope{Types: []device.TypeName{"pump"}, Labels: map[string][]string{"site": {"north", "east"}}}}}
 	if len(p.OIDC) != 1 || p.OIDC[0].Name != "corp" || !reflect.DeepEqual(p.OIDC[0].Groups, want) || !reflect.DeepEqual(p.OIDC[0].MultiFactor, []string{"mfa", "otp", "hwk"}) {
 		t.Errorf("%+v", p.OIDC)
@@ -73,10 +73,11 @@ func TestProvidersRefused(t *testing.T) {
 		"no labels":               {group("        labels: {}\n"), "leave it out where the whole fleet is meant"},
 		"a label without values":  {group("        labels: {site: []}\n"), "expected a list of values for site"},
 		"a label that is text":    {group("        labels: {site: north}\n"), "expected a list of values for site"},
-		"SAML without metadata":   {"saml: [{name: a}]\n", "one of metadata_file and metadata_url"},
-		"SAML with both":          {"saml: [{name: a, metadata_file: f, metadata_url: 'https://a.example'}]\n", "one of metadata_file and metadata_url"},
-		"groups of no attribute":  {"saml: [{name: a, metadata_file: f, groups: [{group: g, role: viewer}]}]\n", "groups_attribute"},
-		"a pin cut short":         {"saml: [{name: a, metadata_file: f, pins: [00ff]}]\n", "saml.pins"},
+		"SAML without metadata":   {"saml: [{name: a, provider_id: p}]\n", "one of metadata_file and metadata_url"},
+		"SAML of anybody":         {"saml: [{name: a, metadata_file: f}]\n", "saml.provider_id"},
+		"SAML with both":          {"saml: [{name: a, provider_id: p, metadata_file: f, metadata_url: 'https://a.example'}]\n", "one of metadata_file and metadata_url"},
+		"groups of no attribute":  {"saml: [{name: a, provider_id: p, metadata_file: f, groups: [{group: g, role: viewer}]}]\n", "groups_attribute"},
+		"a pin cut short":         {"saml: [{name: a, provider_id: p, metadata_file: f, pins: [00ff]}]\n", "saml.pins"},
 		"an issuer for nobody":    {"issuers: [{issuer: 'https://a.example', audience: h}]\n", "expected clients"},
 		"an issuer for anybody":   {"issuers: [{issuer: 'https://a.example', clients: {a: b}}]\n", "issuers.audience"},
 		"the whole Internet":      {"allow_networks: [0.0.0.0/0]\n", "narrower"},
@@ -108,7 +109,7 @@ func TestLoadProviders(t *testing.T) {
 	}
 	secret, key, metadata := put("secret", "s3cret\n", 0o600), put("key", "a key", 0o600), put("metadata", "<xml/>", 0o644)
 	text := "ca_file: " + metadata + "\noidc:\n- {name: a, issuer: 'https://a.example', client_id: h, client_secret_file: " + secret + "}\n- {name: b, issuer: 'https://b.example', client_id: h, client_key_file: " + key +
-		"}\nsaml:\n- {name: a, metadata_file: " + metadata + "}\n"
+		"}\nsaml:\n- {name: a, provider_id: p, metadata_file: " + metadata + "}\n"
 	file := put("providers.yaml", text, 0o644)
 	p, err := LoadProviders(file)
 	if err != nil || p.OIDC[0].Secret.Reveal() != "s3cret" || p.OIDC[1].Key.Reveal() != "a key" || string(p.SAML[0].Metadata) != "<xml/>" || string(p.Roots) != "<xml/>" || p.OIDC[0].Label != "Continue with a" {

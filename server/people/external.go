@@ -30,7 +30,7 @@ type External struct {
 func (e External) method() string { m, _, _ := strings.Cut(e.Provider, ":"); return m }
 
 // External signs in a person whom an identity provider named, and makes their
-// account the first time. An account that is not of this provider is never
+// account the first time. The proof is as fresh as the provider's. An account that is not of this provider is never
 // taken over, whatever its name: the name gets an ending instead.
 func (p *People) External(ctx context.Context, ext External, at Where) (Secret, SignIn, error) {
 	person, err := p.Provision(ctx, access.Component(ext.Provider), ext)
@@ -45,7 +45,7 @@ func (p *People) External(ctx context.Context, ext External, at Where) (Secret, 
 	if err != nil {
 		return Secret{}, SignIn{}, err
 	}
-	return p.advance(ctx, step{person: person, proofs: proofs, kind: Console, method: ext.method(), strong: ext.Strong, keep: true, upstream: ext.Session, at: at})
+	return p.advance(ctx, step{person: person, proofs: proofs, kind: Console, method: ext.method(), strong: ext.Strong, keep: true, upstream: ext.Session, elsewhere: &ext.AuthTime, at: at})
 }
 
 // ProveExternal makes the proof of a sign-in fresh whose person has just proven
@@ -66,11 +66,14 @@ func (p *People) ProveExternal(ctx context.Context, in SignIn, ext External, at 
 	case in.Strong && !ext.Strong:
 		err = refusal.New(refusal.Unauthenticated, "second-factor-needed", "use your second factor there, or a passkey here", "the identity provider did not ask for a second factor")
 	}
+	if err == nil {
+		err = p.learn(ctx, person, ext)
+	}
 	if err != nil {
 		return Secret{}, SignIn{}, err
 	}
 	st := p.going(in, person, proofs, at)
-	st.method, st.strong, st.keep, st.upstream = ext.method(), ext.Strong, true, ext.Session
+	st.method, st.strong, st.keep, st.upstream, st.elsewhere = ext.method(), ext.Strong, true, ext.Session, &ext.AuthTime
 	p.stepped(&st, in)
 	return p.advance(ctx, st)
 }
@@ -91,12 +94,18 @@ func (p *People) Provision(ctx context.Context, by access.Actor, ext External) (
 	if err != nil {
 		return person, err
 	}
-	if p.cfg.Groups != nil && person.State == access.PersonActive {
-		if err := p.cfg.Groups(ctx, person.ID, ext.Provider, ext.Groups); err != nil {
-			return person, fmt.Errorf("learning somebody's groups: %w", err)
-		}
+	return person, p.learn(ctx, person, ext)
+}
+
+// learn passes on the groups that the provider says an active person is in.
+func (p *People) learn(ctx context.Context, person access.Person, ext External) error {
+	if p.cfg.Groups == nil || person.State != access.PersonActive {
+		return nil
 	}
-	return person, nil
+	if err := p.cfg.Groups(ctx, person.ID, ext.Provider, ext.Groups); err != nil {
+		return fmt.Errorf("learning somebody's groups: %w", err)
+	}
+	return nil
 }
 
 // described puts what the provider says into a person; what is not valid here is

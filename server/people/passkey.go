@@ -212,6 +212,9 @@ func (p *People) Passkey(ctx context.Context, flow string, answer []byte, at Whe
 		return none(p.refusedPasskey(ctx, stranger(at), "", err))
 	case h.person.State != access.PersonActive:
 		return none(p.refusedPasskey(ctx, stranger(at), h.person.ID, errors.New("the account is not active")))
+	case h.person.Origin != Local: // it is a second factor: who left the organisation must not have a way around it
+		_ = p.refusedPasskey(ctx, stranger(at), h.person.ID, errors.New("the account signs in through "+h.person.Origin))
+		return none(refusal.New(refusal.Forbidden, "sign-in-at-provider", "use the button of your organisation, then your passkey if you are asked for it", "this account signs in through its organisation"))
 	}
 	use, err := p.useKey(ctx, h, key, once, at)
 	if err != nil {

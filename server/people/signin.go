@@ -108,10 +108,14 @@ type step struct {
 	keep     bool   // the version does not grow
 	tell     bool   // it wrote control events
 	upstream string
-	at       Where
-	spent    []sqlstore.PersonStep // what it used up or changed
-	events   []audit.Event
-	notices  []Notice
+	// elsewhere is when an identity provider proved it, zero if nobody knows; nil: it
+	// was proven here and now. A session over there that nobody asked for a password
+	// is no fresh proof.
+	elsewhere *time.Time
+	at        Where
+	spent     []sqlstore.PersonStep // what it used up or changed
+	events    []audit.Event
+	notices   []Notice
 }
 
 // advance writes what a step leads to, in one transaction with everything that
@@ -160,7 +164,12 @@ func (p *People) advance(ctx context.Context, st step) (Secret, SignIn, error) {
 			row.Keys.Old = oldHash
 		}
 	}
-	if st.method != "" {
+	switch {
+	case st.elsewhere != nil && st.elsewhere.After(now):
+		row.FreshAt = now
+	case st.elsewhere != nil && st.elsewhere.After(row.FreshAt):
+		row.FreshAt = st.elsewhere.UTC().Truncate(time.Microsecond)
+	case st.elsewhere == nil && st.method != "":
 		row.FreshAt = now
 	}
 	row.ExpiresAt = p.ends(row, privileged)

@@ -126,6 +126,8 @@ var table = map[string]string{
 	"group.changed":            "{actor} changed the group {name}[: {added} added, {removed} taken out]",
 	"group.deleted":            "{actor} deleted the group {name}",
 	"person.roles_from_groups": "{actor} gave {subject} the roles of their groups[: {roles}]",
+	"provider.sign_in_refused": "A sign-in through {subject} was refused[: {code}]",
+	"provider.moved":           "{subject} is now {to}, in place of {from}",
 	"scim.refused":             "{actor} was refused by SCIM",
 
 	"alarm.new_place":        "Alarm: {subject} signed in from a place never seen before",
@@ -160,6 +162,7 @@ var Groups = []struct{ Noun, Label, Icon string }{
 	{"tap", "Watching messages", "eye"},
 	{"person", "People", "person"},
 	{"group", "Groups of people", "people"},
+	{"provider", "Identity providers", "people"},
 	{"alarm", "Alarms", "alert"},
 	{"role", "Roles", "people"},
 	{"approval", "Approvals", "check-circle"},

@@ -45,10 +45,15 @@ type Provider struct {
 	Name  string // in addresses: lower-case letters, digits and hyphens
 	Label string // on its button
 	Kind  string // "oidc" or "saml"
-	// Begin starts a round trip: where to send the browser, and what Finish needs.
-	Begin func(ctx context.Context, returnTo string) (redirect string, flow []byte, err error)
-	// Finish reads the answer in r. Its errors hold refusals.
-	Finish func(ctx context.Context, flow []byte, r *http.Request) (ext people.External, returnTo string, err error)
+	// Begin starts a round trip for the browser of r: where to send it, and what Finish
+	// needs. With again, the provider shall ask for credentials although it knows who
+	// it is.
+	Begin func(r *http.Request, returnTo string, again bool) (redirect string, flow []byte, err error)
+	// Finish reads the answer in r; flow is nil where this browser began nothing. It
+	// takes each flow once. Its errors hold refusals.
+	Finish func(flow []byte, r *http.Request) (ext people.External, returnTo string, err error)
+	// Metadata serves what the provider has to know of us; nil: nothing.
+	Metadata http.HandlerFunc
 }
 
 // Devices decides about command lines that ask to be let in (RFC 8628). Its
@@ -89,8 +94,10 @@ const (
 	// watchCookie names the sign-in, sealed, for what looks without counting as
 	// activity: live streams and the warning before a sign-in ends.
 	watchCookie = "__Host-holdfast-watch"
-	// flowCookie holds the state of a round trip to an identity provider, sealed.
-	// It is SameSite=None because SAML answers with a post of the provider's page.
+	// flowCookie holds the state of a round trip to an identity provider, sealed. It
+	// is SameSite=Lax, but None where SAML answers with a post of the provider's page:
+	// another site can then make the browser send it, and gains nothing, because only
+	// an answer that the provider signed for this very request is taken, once.
 	flowCookie = "__Host-holdfast-flow"
 )
 

@@ -2,9 +2,11 @@ package signin
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/holdfast-iot/holdfast/access/password"
 	"github.com/holdfast-iot/holdfast/refusal"
+	"github.com/holdfast-iot/holdfast/server/console/ui"
 	"github.com/holdfast-iot/holdfast/server/people"
 )
 
@@ -13,6 +15,11 @@ func (k *Keeper) signInPage(s *step) error {
 	if _, err := s.HTTP.Cookie(sessionCookie); err == nil && s.Query("again") == "" {
 		if in, err := k.Resume(s.W, s.HTTP); err == nil {
 			return s.goOn(in)
+		}
+	}
+	if s.Query("again") != "" && s.next == "/" { // from the dialog that asks for a fresh proof
+		if _, rest, ok := strings.Cut(s.HTTP.Referer(), "://"+s.HTTP.Host); ok {
+			s.next = ui.LocalPath(rest, "/")
 		}
 	}
 	status := http.StatusOK

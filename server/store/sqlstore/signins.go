@@ -199,6 +199,18 @@ func EndOthers(but string, at time.Time) PersonStep {
 	}
 }
 
+// SignedInElsewhere lists the ids and origins of people with a sign-in that has not
+// ended, whose accounts an identity provider keeps.
+func (s *Store) SignedInElsewhere(ctx context.Context) (list []access.Person, err error) {
+	err = s.all(ctx, `SELECT DISTINCT p.id, p.origin FROM sign_in s JOIN person p ON p.id = s.person WHERE s.ended_at = 0 AND p.origin <> 'local' ORDER BY p.id`, nil, func(sc scanner) error {
+		var p access.Person
+		err := sc.Scan(&p.ID, &p.Origin)
+		list = append(list, p)
+		return err
+	})
+	return list, err
+}
+
 // EndSignIn ends one sign-in of a person and tells all nodes; ErrChanged when
 // they have no such sign-in, or it ended.
 func (s *Store) EndSignIn(ctx context.Context, person access.PersonID, id string, at time.Time, events ...audit.Event) error {
