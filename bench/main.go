@@ -33,7 +33,7 @@ type bench struct {
 	devices  int
 	postgres bool
 	sqlite   bool // of devices
-	brief    bool // only the first rows of enrol, one round of mqtt
+	brief    bool // only the first rows of enrol, one round of mqtt, seconds of api
 
 	mqttParts string // parts of mqtt, or empty for all
 	idleConns int    // connections of the part idle
@@ -46,7 +46,7 @@ var measurements = []struct {
 	run  func(*bench, context.Context) (string, error)
 }{
 	{"enrol", (*bench).enrol}, {"ocsp", (*bench).ocsp}, {"audit", (*bench).audit}, {"devices", (*bench).inventory}, {"start", (*bench).start},
-	{"mqtt", (*bench).mqtt},
+	{"mqtt", (*bench).mqtt}, {"api", (*bench).reads},
 }
 
 func main() {
@@ -73,12 +73,12 @@ func run(ctx context.Context) error {
 	f.IntVar(&b.devices, "devices", 1_000_000, "devices of the inventory that is listed")
 	f.BoolVar(&b.postgres, "postgres", true, "measure on PostgreSQL too (needs Debian's package postgresql)")
 	f.BoolVar(&b.sqlite, "sqlite", true, "devices: measure on SQLite")
-	f.BoolVar(&b.brief, "brief", false, "enrol: only over standing connections, to compare two binaries quickly; mqtt: one round")
+	f.BoolVar(&b.brief, "brief", false, "enrol: only over standing connections, to compare two binaries quickly; mqtt: one round; api: a short open loop")
 	f.StringVar(&b.mqttParts, "mqtt-parts", "", "mqtt: only these, separated by commas: qos0-fanin qos1-fanin fanout latency connects idle revoke; prints, writes nothing")
 	f.IntVar(&b.idleConns, "idle", 10_000, "mqtt: idle connections; half as many when sessions are revoked")
 	write := f.Bool("write", true, "replace the measurement's section of docs/performance.md")
 	f.Usage = func() {
-		fmt.Fprintln(f.Output(), "usage: go run ./bench [flags] [enrol|ocsp|audit|devices|start|mqtt ...]   (default: all)")
+		fmt.Fprintln(f.Output(), "usage: go run ./bench [flags] [enrol|ocsp|audit|devices|start|mqtt|api ...]   (default: all)")
 		f.PrintDefaults()
 	}
 	flag.Parse()

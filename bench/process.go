@@ -148,13 +148,14 @@ type instance struct {
 	ready server.Ready
 	roots *x509.CertPool
 	api   *adminapi.Client
+	token []byte // of the administrator
 	dir   string
 	took  time.Duration // from exec to ready.json
 }
 
 // up starts holdfast on a data folder, with limits on enrolment that a single source of load does not reach, and waits
 // until it is ready.
-func (b *bench) up(ctx context.Context, dir, database string) (*instance, error) {
+func (b *bench) up(ctx context.Context, dir, database string, env ...string) (*instance, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -163,7 +164,7 @@ func (b *bench) up(ctx context.Context, dir, database string) (*instance, error)
 		argv = append(argv, "--listen-"+name, "127.0.0.1:0")
 	}
 	began := time.Now()
-	p, err := launch(dir+".log", []string{"HOLDFAST_DATABASE=" + database}, argv...)
+	p, err := launch(dir+".log", append(env, "HOLDFAST_DATABASE="+database), argv...)
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +195,8 @@ func (h *instance) connect() error {
 	if err != nil {
 		return err
 	}
-	h.api = &adminapi.Client{BaseURL: h.ready.API, Token: adminapi.NewBearer(strings.TrimSpace(string(token))),
+	h.token = bytes.TrimSpace(token)
+	h.api = &adminapi.Client{BaseURL: h.ready.API, Token: adminapi.NewBearer(string(h.token)),
 		HTTP: apiHTTP(h.roots)}
 	return nil
 }
