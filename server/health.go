@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -72,10 +73,11 @@ func (s *Server) Status(ctx context.Context) (adminapi.Status, error) {
 	st.Endpoints = map[string]string{"api": r.API, "device_api": r.DeviceAPI, "mqtts": r.MQTTS, "wss": r.WSS, "pki": r.PKI, "metrics": r.Metrics}
 	version, warnings := s.policyStatus()
 	st.Policy, st.Warnings = version, append(slices.Clone(st.Warnings), warnings...)
-	var err error
-	if st.Devices, err = s.store.CountByState(ctx); err != nil {
+	counts, err := s.watching.states.get(ctx, "", s.now, rememberStates, s.store.CountByState)
+	if err != nil {
 		return st, err
 	}
+	st.Devices = maps.Clone(counts)
 	st.AuditSize, err = s.store.LogSize(ctx)
 	return st, err
 }

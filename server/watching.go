@@ -24,6 +24,7 @@ type watching struct {
 
 	flows     memory[*adminapi.Flow] // by window
 	refusals  memory[[]adminapi.Refusal]
+	states    memory[map[string]int64] // devices by state
 	fleet     memory[*adminapi.Fleet]
 	household memory[*adminapi.Household]
 	maps      memory[*adminapi.ZoneMap] // by policy version and view
@@ -112,6 +113,7 @@ func (s *Server) askWatch(ctx context.Context, q watchQuestion) (list []watchAns
 const (
 	rememberFlow      = 2 * time.Second
 	rememberRefused   = time.Second
+	rememberStates    = time.Second // counting 100,000 devices takes 5 ms
 	rememberFleet     = 10 * time.Second
 	rememberHousehold = time.Minute
 	rememberMap       = 10 * time.Second
