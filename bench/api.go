@@ -56,6 +56,7 @@ func (b *bench) reads(ctx context.Context) (string, error) {
 	if b.postgres {
 		servers = append(servers, b.apiOnPostgres)
 	}
+	b.others = strangers{}
 	text := ""
 	for _, open := range servers {
 		s, done, err := open(ctx)
@@ -70,7 +71,7 @@ func (b *bench) reads(ctx context.Context) (string, error) {
 		text += part + "\n"
 	}
 	cost, err := passwordCost()
-	return text + cost, err
+	return text + cost + b.others.String() + "\n", err
 }
 
 func (b *bench) apiOnSQLite(ctx context.Context) (*apiServer, func(), error) {
@@ -213,7 +214,7 @@ func (b *bench) readsOf(ctx context.Context, s *apiServer) (string, error) {
 		return "", err
 	}
 	open := &reading{load: l, mix: s.mix, every: time.Second / apiRate}
-	list, rate, server, own, err := open.measured(ctx, b.long(apiOpen), s.pids)
+	list, rate, server, own, err := open.measured(ctx, b.long(apiOpen), s.pids, &b.others)
 	if err != nil {
 		return "", err
 	}
@@ -223,7 +224,7 @@ func (b *bench) readsOf(ctx context.Context, s *apiServer) (string, error) {
 	for k := range list {
 		all.merge(&list[k])
 		alone := &reading{load: l, mix: []question{s.mix[k]}}
-		one, fast, used, _, err := alone.measured(ctx, b.seconds, s.pids)
+		one, fast, used, _, err := alone.measured(ctx, b.seconds, s.pids, &b.others)
 		if err != nil {
 			return "", err
 		}
@@ -235,7 +236,7 @@ func (b *bench) readsOf(ctx context.Context, s *apiServer) (string, error) {
 			thousands(fast), millis(one[0].times.quantile(0.99)), fmt.Sprintf("%.0f", used.Seconds()*1e6/n), fmt.Sprintf("%.1f", float64(one[0].bytes)/n/1000)))
 	}
 	mixed := &reading{load: l, mix: s.mix}
-	most, top, used, _, err := mixed.measured(ctx, b.seconds, s.pids)
+	most, top, used, _, err := mixed.measured(ctx, b.seconds, s.pids, &b.others)
 	if err != nil {
 		return "", err
 	}
@@ -277,6 +278,6 @@ func passwordCost() (string, error) {
 		times = append(times, time.Since(began))
 	}
 	c := password.DefaultCost
-	return fmt.Sprintf("A password takes %s (median of %d, the machine otherwise idle): Argon2id with %d MiB, %d passes and %d threads, the second recommended option of RFC 9106.\n",
+	return fmt.Sprintf("A password takes %s (median of %d, no other load of ours): Argon2id with %d MiB, %d passes and %d threads, the second recommended option of RFC 9106.\n",
 		round(percentile(times, 50)), len(times), c.MemoryKiB>>10, c.Passes, c.Threads), nil
 }

@@ -134,9 +134,11 @@ func (r *reading) work(ctx context.Context, c *client, part []seen, order []int,
 	}
 }
 
-// measured notes the processor time of the servers and of this process beside a run.
-func (r *reading) measured(ctx context.Context, length time.Duration, pids func() []int) (list []seen, rate float64, server, own time.Duration, err error) {
-	s0, o0 := cpu(pids()...), cpu(os.Getpid())
+// measured notes beside a run the processor time of the servers, of this process and of everything else.
+func (r *reading) measured(ctx context.Context, length time.Duration, pids func() []int, others *strangers) (list []seen, rate float64, server, own time.Duration, err error) {
+	s0, o0, busy, began := cpu(pids()...), cpu(os.Getpid()), busyTime(), time.Now()
 	list, rate, err = r.run(ctx, length)
-	return list, rate, cpu(pids()...) - s0, cpu(os.Getpid()) - o0, err
+	server, own = cpu(pids()...)-s0, cpu(os.Getpid())-o0
+	others.add(busyTime()-busy-server-own, time.Since(began))
+	return list, rate, server, own, err
 }
