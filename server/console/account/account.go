@@ -62,13 +62,10 @@ func (a account) show(r *ui.Request) error {
 	if err != nil {
 		return err
 	}
-	own, err := r.API.OwnApprovals(r.Context())
-	if err != nil {
-		return err
-	}
+	own, unread := r.API.OwnApprovals(r.Context()) // who looks after their factors need not wait for that
 	asked := slices.DeleteFunc(own, func(a access.Approval) bool { return a.State != access.ApprovalWaiting })
 	held := r.Identity.Rights.Held(r.Now)
-	return r.Page(ui.Page{Title: "Your account", Tabs: tabs("")}, accountView(in, f, r.Identity.Roles, held, asked))
+	return r.Page(ui.Page{Title: "Your account", Tabs: tabs("")}, accountView(in, f, r.Identity.Roles, held, asked, unread))
 }
 
 func tabs(active string) []ui.Tab {
