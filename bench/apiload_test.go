@@ -2,19 +2,22 @@ package main
 
 import "testing"
 
-// TestSpread gives each kind its share, and none twice in a row that need not be.
+// TestSpread gives each kind its share in every stretch, not only in the end.
 func TestSpread(t *testing.T) {
 	mix := []question{{what: "a", share: 20}, {what: "b", share: 10}, {what: "c", share: 10}}
-	got, counts := spread(mix), make([]int, len(mix))
-	for i, k := range got {
-		counts[k]++
-		if i > 0 && k == got[i-1] {
-			t.Errorf("kind %d twice in a row at %d: %v", k, i, got)
-		}
+	got := spread(mix)
+	if len(got) != 40 {
+		t.Fatalf("the order has %d", len(got))
 	}
-	for k, q := range mix {
-		if counts[k] != q.share {
-			t.Errorf("kind %d comes %d times, not %d", k, counts[k], q.share)
+	for at := 0; at < len(got); at += 4 {
+		counts := make([]int, len(mix))
+		for _, k := range got[at : at+4] {
+			counts[k]++
+		}
+		for k, q := range mix {
+			if counts[k] != q.share/10 {
+				t.Errorf("from %d on, %s comes %d times: %v", at, q.what, counts[k], got)
+			}
 		}
 	}
 }
