@@ -57,7 +57,7 @@ var allowed = map[string][]string{
 
 // testOnly lists the packages that only test files, and programs that exist for
 // measuring, may import.
-var testOnly = []string{module + "/server/store/storetest", module + "/internal/pgtest", module + "/internal/idptest", module + "/server/console/uitest"}
+var testOnly = []string{module + "/server/store/storetest", module + "/internal/pgtest", module + "/internal/idptest", module + "/server/console/uitest", module + "/test/house"}
 
 // lent lists the one sub-folder of a program that another program may use, and
 // which: the signer is a key store of its own behind a socket.

@@ -27,7 +27,7 @@ var files embed.FS
 
 // sheets are the parts of the one style sheet, in the order of the cascade.
 var sheets = []string{"css/tokens.css", "vendor/uplot/uPlot.min.css", "css/base.css", "css/shell.css", "css/components.css", "css/forms.css",
-	"css/tables.css", "css/data.css", "css/signin.css", "css/audit.css", "css/overview.css", "css/policy.css", "css/devices.css", "css/access.css", "css/print.css"}
+	"css/tables.css", "css/data.css", "css/signin.css", "css/audit.css", "css/overview.css", "css/policy.css", "css/devices.css", "css/messages.css", "css/access.css", "css/print.css"}
 
 var types = map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".mjs": "text/javascript; charset=utf-8",
 	".svg": "image/svg+xml"}

@@ -2,7 +2,6 @@ package uitest
 
 import (
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"time"
@@ -50,8 +49,32 @@ func PagesAs(m *ui.Mux, who access.Identity, api http.Handler) http.Handler {
 			}
 		})
 	}
+	for _, s := range m.Streams() {
+		mux.HandleFunc(s.Pattern, func(w http.ResponseWriter, r *http.Request) { stream(request(w, r, who, api), s) })
+	}
 	mux.Handle(assets.Prefix, assets.Handler())
 	return mux
+}
+
+// stream serves a stream as the console does, without its bounds.
+func stream(r *ui.Request, s ui.Stream) {
+	r.W.Header().Set("Content-Type", "text/event-stream")
+	emit := func(name string, body ui.Node) error {
+		data, err := r.Event(name, body)
+		if err == nil {
+			_, err = r.W.Write(data)
+		}
+		if err == nil {
+			err = http.NewResponseController(r.W).Flush()
+		}
+		return err
+	}
+	r.Enter(s.Section)
+	if err := s.Run(r, emit); err != nil {
+		emit("problem", ui.TroubleBox(ui.TroubleOf(err)))
+		return
+	}
+	emit("ended", ui.Text(""))
 }
 
 // Request is a request of Ada Lovelace, who has signed in with a passkey and holds
@@ -66,23 +89,10 @@ func ada(rights access.Rights, now time.Time) access.Identity {
 
 func request(w http.ResponseWriter, r *http.Request, who access.Identity, api http.Handler) *ui.Request {
 	now := time.Now()
+	if api == nil {
+		api = http.NotFoundHandler()
+	}
 	return &ui.Request{HTTP: r, W: w, Now: now, Theme: ui.ThemeOf(r), Version: "1.0.0", Place: "factory.example",
 		Session:  ui.Session{ID: "s1", Person: "p0000000000000001", Name: "Ada Lovelace", Login: "ada@example.com", Ends: now.Add(15 * time.Minute), StepUps: func() []string { return []string{"passkey", "totp"} }},
-		Identity: who, API: &adminapi.Client{BaseURL: "https://holdfast.internal", HTTP: &http.Client{Transport: inProcess{api}}}}
-}
-
-type inProcess struct{ api http.Handler }
-
-// RoundTrip answers without a network.
-func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
-	w := httptest.NewRecorder()
-	if p.api == nil {
-		http.NotFound(w, r)
-	} else {
-		if r.Body == nil {
-			r.Body = http.NoBody
-		}
-		p.api.ServeHTTP(w, r)
-	}
-	return w.Result(), nil
+		Identity: who, API: adminapi.As(api, who)}
 }

@@ -138,6 +138,20 @@ func Eval[T any](b *Browser, script string) T {
 	return v
 }
 
+// Until waits until a script is true of the page, for at most 10 s.
+func (b *Browser) Until(what, script string) {
+	b.t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; <-time.After(20 * time.Millisecond) {
+		so, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](`(() => { try { return Boolean(`+script+`); } catch { return false; } })()`))
+		if err == nil && so {
+			return
+		}
+		if time.Now().After(end) {
+			b.t.Fatalf("waiting until %s at %s", what, Eval[string](b, `location.href + "\n" + document.body.innerText.slice(0, 2000)`))
+		}
+	}
+}
+
 // Faults are what the browser complained of since the last call: breaches of the
 // content security policy, exceptions, requests that failed.
 func (b *Browser) Faults() []string {
