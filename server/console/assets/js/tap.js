@@ -19,12 +19,13 @@ function say(text) {
   part("state").textContent = text;
 }
 
+// parsed is what the server wrote; nothing in a parsed document runs.
+const parsed = (html) => new DOMParser().parseFromString(html, "text/html").body;
+
 function rowsOf(html) {
-  const template = document.createElement("template");
-  template.innerHTML = html;
-  const list = [...template.content.children];
-  for (const time of template.content.querySelectorAll("time")) time.textContent = clock.format(new Date(time.dateTime));
-  return list;
+  const body = parsed(html);
+  for (const time of body.querySelectorAll("time")) time.textContent = clock.format(new Date(time.dateTime));
+  return [...body.children];
 }
 
 // still tells whether the reader looks at something: then nothing may move.
@@ -96,9 +97,7 @@ function begin() {
   });
   source.addEventListener("problem", (e) => {
     end("Not watching");
-    const template = document.createElement("template");
-    template.innerHTML = e.data;
-    part("problem").replaceChildren(template.content);
+    part("problem").replaceChildren(...parsed(e.data).children);
   });
   source.addEventListener("ended", (e) => end(e.data ? "Ended: " + e.data : "Ended"));
   // It does not start again by itself: each beginning is recorded in somebody's name.
