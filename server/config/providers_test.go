@@ -39,6 +39,28 @@ func TestExampleProviders(t *testing.T) {
 	}
 }
 
+// TestGuideProviders reads the examples of the guide.
+func TestGuideProviders(t *testing.T) {
+	data, err := os.ReadFile("../../docs/guide/people.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, block := range strings.Split(string(data), "```yaml\n")[1:] {
+		text, _, _ := strings.Cut(block, "```")
+		if !strings.HasPrefix(text, "oidc:") {
+			continue
+		}
+		n++
+		if p, err := ParseProviders("the guide", []byte(text)); err != nil || len(p.OIDC) != 1 || len(p.OIDC[0].Groups) == 0 {
+			t.Errorf("%v in\n%s", err, text)
+		}
+	}
+	if n < 3 {
+		t.Errorf("only %d examples were found", n)
+	}
+}
+
 func TestProvidersRefused(t *testing.T) {
 	oidc := func(more string) string {
 		return "oidc:\n  - name: corp\n    issuer: https://a.example\n    client_id: h\n" + more

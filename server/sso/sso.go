@@ -118,17 +118,17 @@ func (f *failure) Unwrap() []error { return []error{f.refusal, f.why} }
 var refusals = map[string]*refusal.Refusal{
 	CodeUnavailable: refusal.New(refusal.Unavailable, CodeUnavailable, "try again in a minute, or sign in another way",
 		"your organisation's identity provider does not answer"),
-	CodeMisconfigured: refusal.New(refusal.Unavailable, CodeMisconfigured, "tell an administrator this code; the server's log has the details",
+	CodeMisconfigured: refusal.New(refusal.Unavailable, CodeMisconfigured, "tell an administrator the code "+CodeMisconfigured+"; the server's log has the details",
 		"signing in through your organisation is not set up correctly"),
 	CodeFlow: refusal.New(refusal.Unauthenticated, CodeFlow, "start again from the sign-in page",
 		"this sign-in was not started here, or took too long"),
 	CodeDenied: refusal.New(refusal.Forbidden, CodeDenied, "start again, or ask your organisation for access",
 		"your organisation's identity provider did not let you in"),
-	CodeAnswer: refusal.New(refusal.Unauthenticated, CodeAnswer, "start again from the sign-in page; if it happens again, tell an administrator this code",
+	CodeAnswer: refusal.New(refusal.Unauthenticated, CodeAnswer, "start again from the sign-in page; if it happens again, tell an administrator the code "+CodeAnswer,
 		"the identity provider's answer was not accepted"),
 	CodeReplay: refusal.New(refusal.Unauthenticated, CodeReplay, "start again from the sign-in page",
 		"this sign-in was already used"),
-	CodeProfile: refusal.New(refusal.Forbidden, CodeProfile, "tell an administrator this code; the server's log has the details",
+	CodeProfile: refusal.New(refusal.Forbidden, CodeProfile, "tell an administrator the code "+CodeProfile+"; the server's log has the details",
 		"the identity provider's answer does not hold what is needed to sign you in"),
 }
 

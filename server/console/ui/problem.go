@@ -131,7 +131,7 @@ func (r *Request) FormFail(t Trouble, back string) error {
 	if r.Partial() && form != "" && strings.Trim(form, idLetters) == "" {
 		return r.write(t.Status, formTrouble(form, t))
 	}
-	return r.Plain(t.Status, t.Title, Nodes(TroubleBox(t), LinkButton(Plain, "", "Back", back)))
+	return r.Plain(t.Status, t.Title, plainTrouble(t, back))
 }
 
 // ResultPlain answers a form with another page without navigation.
