@@ -13,12 +13,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/holdfast-iot/holdfast/access"
-	"github.com/holdfast-iot/holdfast/audit"
 	"github.com/holdfast-iot/holdfast/internal/outbound"
 	"github.com/holdfast-iot/holdfast/refusal"
 	"github.com/holdfast-iot/holdfast/server/config"
@@ -95,7 +92,8 @@ func (s *Server) addOIDC(ctx context.Context, o config.OIDCProvider) error {
 	if err != nil {
 		return err
 	}
-	return s.addProvider(ctx, "oidc", provider{first: first, again: again}, o.Issuer, o.Formerly, o.Groups, nil)
+	p := provider{s: s, origin: origin("oidc", o.Name), first: first, again: again}
+	return s.addProvider(ctx, p, o.Issuer, o.Formerly, o.Groups, signin.Provider{Kind: "oidc", Logout: p.logout(first, o.SubjectClaim == "" || o.SubjectClaim == "sub")})
 }
 
 func clientKey(text config.Secret) (crypto.Signer, error) {
@@ -136,13 +134,13 @@ func (s *Server) addSAML(ctx context.Context, o config.SAMLProvider) error {
 	if err != nil {
 		return err
 	}
-	return s.addProvider(ctx, "saml", provider{first: first, again: again}, o.ProviderID, o.Formerly, o.Groups, first.ServeMetadata)
+	p := provider{s: s, origin: origin("saml", o.Name), first: first, again: again}
+	return s.addProvider(ctx, p, o.ProviderID, o.Formerly, o.Groups, signin.Provider{Kind: "saml", Metadata: first.ServeMetadata})
 }
 
 // addProvider adds a provider whose accounts belong to issuer. The name must not
 // pass to another one: who names people there would be anybody of this one.
-func (s *Server) addProvider(ctx context.Context, kind string, p provider, issuer, formerly string, roles []config.GroupRole, metadata http.HandlerFunc) error {
-	p.s, p.origin = s, origin(kind, p.first.Name())
+func (s *Server) addProvider(ctx context.Context, p provider, issuer, formerly string, roles []config.GroupRole, shown signin.Provider) error {
 	name := "identity provider " + p.origin
 	was, err := s.store.SetMetaOnce(ctx, name, issuer)
 	if err == nil && was != issuer {
@@ -156,7 +154,8 @@ func (s *Server) addProvider(ctx context.Context, kind string, p provider, issue
 		return err
 	}
 	s.providers.roles[p.origin] = roles
-	s.providers.list = append(s.providers.list, signin.Provider{Name: p.first.Name(), Label: p.first.Label(), Kind: kind, Begin: p.begin, Finish: p.finish, Metadata: metadata})
+	shown.Name, shown.Label, shown.Begin, shown.Finish = p.first.Name(), p.first.Label(), p.begin, p.finish
+	s.providers.list = append(s.providers.list, shown)
 	return nil
 }
 
@@ -289,6 +288,53 @@ func (p provider) read(flow []byte, r *http.Request) (sso.External, error) {
 	return p.first.Finish(r.Context(), flow[1:], r)
 }
 
+// logout is signin.Provider's Logout. A token that names a session ends the sign-ins
+// that came from it; one that names a person alone ends all of theirs, if the
+// provider's sub is what accounts are known by.
+func (p provider) logout(by *sso.OIDC, bySub bool) func(*http.Request, string) error {
+	return func(r *http.Request, token string) error {
+		ended, err := by.Logout(r.Context(), token)
+		if ref := refusal.As(err); ref != nil {
+			p.s.recordRefusal(r.Context(), p.s.event(p.stranger(r), "provider.sign_out_refused", "provider", p.origin, "code", ref.Code), ref.Detail)
+		}
+		switch {
+		case err != nil:
+			return err
+		case ended.SessionRef != "":
+			return p.endSession(r.Context(), ended.SessionRef)
+		case !bySub:
+			return errors.New("the token names no session, and accounts are known by another claim than sub")
+		}
+		person, _, err := p.s.store.PersonByExternal(r.Context(), p.origin, ended.Subject)
+		if errors.Is(err, sqlstore.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return p.s.people.EndAll(r.Context(), access.Component(p.origin), person.ID, "", "signed out at the identity provider")
+	}
+}
+
+// endSession ends the sign-ins that came from a session at the provider.
+func (p provider) endSession(ctx context.Context, session string) error {
+	list, err := p.s.store.SignInsThrough(ctx, p.origin, session)
+	if err != nil {
+		return err
+	}
+	for _, in := range list {
+		err := p.s.people.End(ctx, access.Component(p.origin), in.Person, in.ID)
+		if err != nil && !refusal.Is(err, "no-such-sign-in") { // else it ended meanwhile
+			return err
+		}
+	}
+	return nil
+}
+
+func (p provider) stranger(r *http.Request) access.Actor {
+	return access.Actor{Kind: access.Anonymous, ID: "anonymous", Source: addrText(p.s.sourceOf(r))}
+}
+
 // refused records that nobody was signed in. What the provider sent stays in the
 // server's log: it may name people.
 func (p provider) refused(r *http.Request, err error) {
@@ -296,117 +342,7 @@ func (p provider) refused(r *http.Request, err error) {
 	if ref == nil {
 		return // of the server, not of the sign-in
 	}
-	by := access.Actor{Kind: access.Anonymous, ID: "anonymous", Source: addrText(p.s.sourceOf(r))}
-	p.s.recordRefusal(r.Context(), p.s.event(by, "provider.sign_in_refused", "provider", p.origin, "code", ref.Code), ref.Detail)
-}
-
-// groupGrants are the grants that roles of groups make for a person. It is the
-// refusal "separation-of-duties" where they would, with what the person has
-// otherwise, hold what is to be kept apart.
-func (s *Server) groupGrants(ctx context.Context, by access.Actor, id access.PersonID, origin string, mine []config.GroupRole) ([]access.Grant, error) {
-	roles, err := s.roleTable(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var given []access.Grant
-	seen := map[string]bool{}
-	for _, m := range mine {
-		key := m.Role + " " + m.Scope.String()
-		if seen[key] {
-			continue
-		}
-		if _, ok := roles(m.Role); !ok {
-			s.log.Error("giving a role to members of a group: there is no such role", "role", m.Role, "provider", origin)
-			continue
-		}
-		seen[key] = true
-		given = append(given, access.Grant{ID: newSubjectID("g"), Kind: access.ToPerson, Subject: string(id), Role: m.Role, Scope: m.Scope, Origin: origin,
-			Reason: audit.Text("member of the group "+m.Group, audit.MaxReason), GrantedBy: by.String(), GrantedAt: s.storedNow()})
-	}
-	have, err := s.store.Grants(ctx, access.ToPerson, string(id))
-	if err != nil {
-		return nil, err
-	}
-	all := slices.Clone(given)
-	for _, g := range have {
-		if g.Origin != origin {
-			all = append(all, g)
-		}
-	}
-	if duty, ok := access.Conflict(s.cfg.Access.Duties(), all, roles, s.now()); !ok {
-		return nil, refusal.New(refusal.Conflict, separationOfDuties, "take them out of another group first", "the user %s would hold both %s and %s", id, duty.A, duty.B)
-	}
-	return given, nil
-}
-
-const separationOfDuties = "separation-of-duties"
-
-// rolesText names the roles of grants, for an event.
-func rolesText(grants []access.Grant) string {
-	var roles []string
-	for _, g := range grants {
-		roles = append(roles, g.Role+" for "+g.Scope.String())
-	}
-	slices.Sort(roles)
-	return strings.Join(roles, ", ")
-}
-
-// groupsOf gives a person the roles that their groups at an identity provider map
-// to, in place of those it gave before: what they are in no more is gone before
-// they are signed in, on all servers. Who would hold what is to be kept apart holds
-// nothing of it and is not signed in. That somebody was the last administrator
-// keeps nothing: the token of the data folder can give the role.
-func (s *Server) groupsOf(ctx context.Context, id access.PersonID, origin string, groups []string) error {
-	mapped, known := s.providers.roles[origin]
-	if !known {
-		return nil
-	}
-	var mine []config.GroupRole
-	for _, m := range mapped {
-		if slices.Contains(groups, m.Group) {
-			mine = append(mine, m)
-		}
-	}
-	by := access.Component(origin)
-	given, conflict := s.groupGrants(ctx, by, id, origin, mine)
-	if conflict != nil && !refusal.Is(conflict, separationOfDuties) {
-		return conflict
-	}
-	have, err := s.store.Grants(ctx, access.ToPerson, string(id))
-	if err != nil {
-		return err
-	}
-	have = slices.DeleteFunc(have, func(g access.Grant) bool { return g.Origin != origin })
-	if roles := rolesText(given); roles != rolesText(have) {
-		event := s.event(by, "person.roles_from_groups", "person", string(id), "origin", origin, "roles", roles)
-		if err := s.store.ReplaceGrants(ctx, id, origin, given, s.storedNow(), event); err != nil {
-			return err
-		}
-		s.identities.forget("person/" + string(id))
-		s.tokens.Forget(string(id))
-		s.announce()
-	}
-	if conflict != nil {
-		s.recordRefusal(ctx, s.event(by, "person.sign_in_refused", "person", string(id), "method", origin), refusal.As(conflict).Detail)
-		return refusal.New(refusal.Forbidden, separationOfDuties, "ask an administrator to take you out of one of your groups", "your groups together would give you permissions that nobody may hold together")
-	}
-	return nil
-}
-
-// checkGroupRoles warns of roles that there are not: they may be made later.
-func (s *Server) checkGroupRoles(ctx context.Context) error {
-	roles, err := s.roleTable(ctx)
-	if err != nil {
-		return err
-	}
-	for origin, list := range s.providers.roles {
-		for _, m := range list {
-			if _, ok := roles(m.Role); !ok {
-				s.log.Warn("reading the identity providers: there is no such role", "provider", origin, "group", m.Group, "role", m.Role)
-			}
-		}
-	}
-	return nil
+	p.s.recordRefusal(r.Context(), p.s.event(p.stranger(r), "provider.sign_in_refused", "provider", p.origin, "code", ref.Code), ref.Detail)
 }
 
 // endOrphans ends the sign-ins of people whose provider is configured no more. Their

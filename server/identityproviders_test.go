@@ -1,22 +1,17 @@
 package server
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
-	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -31,183 +26,6 @@ import (
 	"github.com/holdfast-iot/holdfast/server/config"
 	"github.com/holdfast-iot/holdfast/server/people"
 )
-
-// federated is a running server whose people sign in elsewhere.
-type federated struct {
-	*running
-	dir string
-}
-
-// federate starts a server with a file of providers; data is the folder of one
-// before, or empty.
-func federate(t *testing.T, data, providers string, change func(*config.Config)) *federated {
-	t.Helper()
-	dir := t.TempDir()
-	cfg := config.Default()
-	cfg.Data, cfg.Node = data, "test"
-	if data == "" {
-		cfg.Data = tempData(t)
-	}
-	cfg.Listen = config.Listen{API: "127.0.0.1:0", Device: "127.0.0.1:0", PKI: "127.0.0.1:0", Metrics: "127.0.0.1:0", MQTTS: "127.0.0.1:0", WSS: "127.0.0.1:0"}
-	if providers != "" {
-		cfg.Access.Providers = written(t, dir, "providers.yaml", providers)
-	}
-	if change != nil {
-		change(&cfg)
-	}
-	return &federated{startWith(t, cfg, Options{}), dir}
-}
-
-func written(t *testing.T, dir, name, text string) string {
-	t.Helper()
-	path := filepath.Join(dir, name)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-// corp is a provider that Holdfast may reach although it is inside.
-func corp(t *testing.T, o idptest.OIDC, more string) string {
-	return fmt.Sprintf("allow_networks: [127.0.0.1/32]\nca_file: %s\noidc:\n  - name: corp\n    issuer: %s\n    client_id: %s\n    client_secret_file: %s\n    user_info: true\n    multi_factor: [pwd]\n%s",
-		o.CAFile, o.URL, idptest.ClientID, written(t, t.TempDir(), "secret", idptest.Secret+"\n"), more)
-}
-
-const corpGroups = `    groups:
-      - {group: plant-operators, role: operator, zones: [plant]}
-      - {group: plant-auditors, role: auditor}
-      - {group: night shift, role: night-watch}
-`
-
-// surfer is a browser without scripts.
-type surfer struct {
-	*http.Client
-	t *testing.T
-	f *federated
-}
-
-func (f *federated) surfer() *surfer {
-	f.t.Helper()
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
-	f.t.Cleanup(tr.CloseIdleConnections)
-	return &surfer{&http.Client{Jar: jar, Transport: tr, Timeout: 20 * time.Second}, f.t.(*testing.T), f}
-}
-
-// page is an answer that was read.
-type page struct {
-	status int
-	at     *url.URL
-	text   string
-	header http.Header
-}
-
-func (s *surfer) read(resp *http.Response, err error) page {
-	s.t.Helper()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return page{resp.StatusCode, resp.Request.URL, string(text), resp.Header}
-}
-
-// here is an address of the console.
-func (s *surfer) here(path string) string { return s.f.ready.Console + path }
-
-func (s *surfer) visit(path string) page {
-	s.t.Helper()
-	return s.read(s.Get(s.here(path)))
-}
-
-// signedIn tells whether the console lets the browser in.
-func (s *surfer) signedIn() bool {
-	s.t.Helper()
-	p := s.visit("/account")
-	return p.status == http.StatusOK && p.at.Path == "/account"
-}
-
-// begin goes to the sign-in page of the provider.
-func (s *surfer) begin(next string) page {
-	s.t.Helper()
-	p := s.visit("/sign-in/oidc/corp?" + url.Values{"next": {next}}.Encode())
-	if !strings.Contains(p.at.Path, "/login/") {
-		s.t.Fatalf("beginning led to %s: %d %s", p.at, p.status, p.text)
-	}
-	return p
-}
-
-// logIn fills in the provider's form.
-func (s *surfer) logIn(form page) page {
-	s.t.Helper()
-	v := idptest.Form([]byte(form.text))
-	v.Set("username", idptest.User)
-	v.Set("password", idptest.Password)
-	return s.read(s.PostForm(form.at.String(), v))
-}
-
-// stopBefore makes the browser stop at what a path of the console is asked for, and
-// returns it.
-func (s *surfer) stopBefore(path string) *url.URL {
-	var stopped url.URL
-	s.CheckRedirect = func(r *http.Request, _ []*http.Request) error {
-		if r.URL.Path == path {
-			stopped = *r.URL
-			return http.ErrUseLastResponse
-		}
-		return nil
-	}
-	return &stopped
-}
-
-const callback = "/sign-in/oidc/corp/callback"
-
-func (f *federated) registered(o idptest.OIDC) *federated {
-	o.Register(f.ready.Console + callback)
-	return f
-}
-
-// external finds the account of the provider's person.
-func (f *federated) external(origin, subject string) access.Person {
-	f.t.Helper()
-	p, _, err := f.store.PersonByExternal(context.Background(), origin, subject)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	return p
-}
-
-func (f *federated) roles(id access.PersonID) (roles []string) {
-	f.t.Helper()
-	list, err := f.Server.Grants(context.Background(), access.ToPerson, string(id))
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	for _, g := range list {
-		roles = append(roles, g.Origin+": "+g.Role+" for "+g.Scope.String())
-	}
-	slices.Sort(roles)
-	return roles
-}
-
-// recorded fails unless the audit log has an event of an action with a detail.
-func (f *federated) recorded(action, detail, value string) {
-	f.t.Helper()
-	f.sequenced()
-	list, err := f.Entries(context.Background(), adminapi.AuditFilter{Action: action, Limit: 50})
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	if !slices.ContainsFunc(list, func(e adminapi.AuditEntry) bool { return e.Event.Details[detail] == value }) {
-		f.t.Errorf("no event %s with %s %s in %+v", action, detail, value, list)
-	}
-}
 
 // TestSignInThroughOIDC follows somebody from their first sign-in to their last.
 func TestSignInThroughOIDC(t *testing.T) {
@@ -264,14 +82,6 @@ func TestSignInThroughOIDC(t *testing.T) {
 	}
 	if s.signedIn() {
 		t.Error("a disabled person is signed in still")
-	}
-}
-
-// logInAs signs in and wants to get to next.
-func (s *surfer) logInAs(next string) {
-	s.t.Helper()
-	if p := s.logIn(s.begin(next)); p.at.Path != next {
-		s.t.Fatalf("signing in led to %s: %d %s", p.at, p.status, p.text)
 	}
 }
 
@@ -620,6 +430,50 @@ func TestSignInThroughSAML(t *testing.T) {
 	cert := func(s string) string { return strings.SplitN(s, "</", 2)[0] }
 	if i := strings.Index(after, "<X509Certificate"); i < 0 || cert(after[i:]) != cert(before) {
 		t.Error("after a start the key for SAML is another one")
+	}
+}
+
+// TestSignedOutThere has the provider say that somebody signed out.
+func TestSignedOutThere(t *testing.T) {
+	o := idptest.NewOIDC(t)
+	f := federate(t, "", corp(t, o, ""), nil).registered(o)
+	s := f.surfer()
+	s.logInAs("/account")
+	who := f.external("oidc:corp", idptest.Subject)
+	for _, session := range []string{"s1", "s1", "s2"} {
+		if _, _, err := f.people.External(t.Context(), people.External{Provider: "oidc:corp", Subject: idptest.Subject, Name: idptest.User, Strong: true, Session: session}, here); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tell := func(token string) int {
+		t.Helper()
+		stranger := f.surfer()
+		return stranger.read(stranger.PostForm(stranger.here("/sign-in/oidc/corp/logout"), url.Values{"logout_token": {token}})).status
+	}
+	left := func(want int, what string) {
+		t.Helper()
+		if list, err := f.people.SignIns(t.Context(), who.ID); err != nil || len(list) != want {
+			t.Errorf("%s: %d sign-ins are left, want %d, %v", what, len(list), want, err)
+		}
+	}
+	token := o.LogoutToken("1", "s1")
+	if got := tell(token); got != http.StatusOK {
+		t.Errorf("a session ended: %d", got)
+	}
+	left(2, "a session ended")
+	for what, bad := range map[string]string{"the same token once more": token, "no token": "", "a token that was changed": o.LogoutToken("2", "")[:200] + "x"} {
+		if got := tell(bad); got != http.StatusBadRequest {
+			t.Errorf("%s: %d", what, got)
+		}
+	}
+	left(2, "tokens that do not count")
+	f.recorded("provider.sign_out_refused", "code", "sso-replay")
+	if got := tell(o.LogoutToken("3", "")); got != http.StatusOK || s.signedIn() {
+		t.Errorf("the person signed out: %d", got)
+	}
+	left(0, "the person signed out")
+	if p := s.visit("/sign-in/saml/corp/logout"); p.status == http.StatusOK && p.at.Path == "/sign-in/saml/corp/logout" {
+		t.Error("SAML has a way to sign out")
 	}
 }
 

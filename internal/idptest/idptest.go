@@ -31,6 +31,8 @@ import (
 	"time"
 
 	"github.com/crewjam/saml/samlidp"
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
 	dsig "github.com/russellhaering/goxmldsig"
 	"github.com/zitadel/oidc/v3/example/server/exampleop"
 	"github.com/zitadel/oidc/v3/example/server/storage"
@@ -56,9 +58,10 @@ type Provider struct {
 	client *http.Client
 
 	mu     sync.Mutex
-	h      http.Handler // nil: it answers nothing but 503; guarded by mu
-	down   bool         // guarded by mu
-	groups []string     // guarded by mu
+	h      http.Handler     // nil: it answers nothing but 503; guarded by mu
+	down   bool             // guarded by mu
+	groups []string         // guarded by mu
+	users  *storage.Storage // guarded by mu
 }
 
 func start(t testing.TB) *Provider {
@@ -125,7 +128,30 @@ func (o OIDC) Groups(groups ...string) {
 func (o OIDC) Register(redirect string) {
 	o.t.Helper()
 	users := storage.NewStorageWithClients(storage.NewUserStore(o.URL), map[string]*storage.Client{ClientID: storage.WebClient(ClientID, Secret, redirect)})
+	o.mu.Lock()
+	o.users = users
+	o.mu.Unlock()
 	o.serve(exampleop.SetupServer(o.URL, grouped{users, o}, slog.New(slog.DiscardHandler), false))
+}
+
+// LogoutToken says that the session, or with an empty one the person, signed out.
+func (o OIDC) LogoutToken(id, session string) string {
+	o.t.Helper()
+	o.mu.Lock()
+	users := o.users
+	o.mu.Unlock()
+	key, err := users.SigningKey(context.Background())
+	o.ok(err)
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: key.SignatureAlgorithm(), Key: key.Key()}, (&jose.SignerOptions{}).WithHeader("kid", key.ID()).WithType("logout+jwt"))
+	o.ok(err)
+	claims := map[string]any{"iss": o.URL, "aud": ClientID, "iat": time.Now().Unix(), "exp": time.Now().Add(time.Minute).Unix(), "jti": id, "sub": Subject,
+		"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}}}
+	if session != "" {
+		claims["sid"] = session
+	}
+	token, err := jwt.Signed(signer).Claims(claims).Serialize()
+	o.ok(err)
+	return token
 }
 
 // grouped says of people which groups they are in.

@@ -118,3 +118,20 @@ func (k *Keeper) externalMetadata(s *step) error {
 	p.Metadata(s.W, s.HTTP)
 	return nil
 }
+
+// externalLogout ends sign-ins because the provider says so: its server posts, and no
+// browser (OpenID Connect Back-Channel Logout 1.0, section 2.8).
+func (k *Keeper) externalLogout(s *step) error {
+	p, ok := k.provider(s.HTTP)
+	if !ok || p.Logout == nil {
+		return noProvider
+	}
+	s.W.Header().Set("Content-Type", "application/json")
+	if err := p.Logout(s.HTTP, s.HTTP.PostForm.Get("logout_token")); err != nil {
+		k.cfg.Log.Warn("signing out because an identity provider says so", "provider", p.Name, "err", err)
+		s.W.WriteHeader(http.StatusBadRequest)
+		_, err = s.W.Write([]byte(`{"error":"invalid_request"}` + "\n"))
+		return err
+	}
+	return nil
+}

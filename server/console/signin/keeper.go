@@ -52,6 +52,9 @@ type Provider struct {
 	// Finish reads the answer in r; flow is nil where this browser began nothing. It
 	// takes each flow once. Its errors hold refusals.
 	Finish func(flow []byte, r *http.Request) (ext people.External, returnTo string, err error)
+	// Logout ends what the provider says is over, by the token that it posts; nil: it
+	// has no way to say so.
+	Logout func(r *http.Request, token string) error
 	// Metadata serves what the provider has to know of us; nil: nothing.
 	Metadata http.HandlerFunc
 }

@@ -55,6 +55,7 @@ func (k *Keeper) Mount(mux interface{ Handle(string, http.Handler) }) {
 	page("GET /sign-in/oidc/{name}", k.externalBegin)
 	page("GET /sign-in/saml/{name}", k.externalBegin)
 	page("GET /sign-in/oidc/{name}/callback", k.externalFinish)
+	page("POST /sign-in/oidc/{name}/logout", k.externalLogout)
 	page("GET /sign-in/saml/{name}/metadata", k.externalMetadata)
 	mux.Handle("POST /sign-in/saml/{name}/acs", k.step(k.externalFinish, maxAnswer))
 }

@@ -211,6 +211,19 @@ func (s *Store) SignedInElsewhere(ctx context.Context) (list []access.Person, er
 	return list, err
 }
 
+// SignInsThrough lists the ids and people of the sign-ins that have not ended and came
+// from a session at an identity provider.
+func (s *Store) SignInsThrough(ctx context.Context, origin, upstream string) (list []SignIn, err error) {
+	err = s.all(ctx, `SELECT s.id, s.person FROM sign_in s JOIN person p ON p.id = s.person WHERE s.ended_at = 0 AND s.upstream = $1 AND p.origin = $2 ORDER BY s.id LIMIT $3`,
+		[]any{upstream, origin, maxSignIns}, func(sc scanner) error {
+			var in SignIn
+			err := sc.Scan(&in.ID, &in.Person)
+			list = append(list, in)
+			return err
+		})
+	return list, err
+}
+
 // EndSignIn ends one sign-in of a person and tells all nodes; ErrChanged when
 // they have no such sign-in, or it ended.
 func (s *Store) EndSignIn(ctx context.Context, person access.PersonID, id string, at time.Time, events ...audit.Event) error {

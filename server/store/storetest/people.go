@@ -20,6 +20,7 @@ func testPeople(t *testing.T, b Backend) {
 	t.Run("Once", func(t *testing.T) { testSpent(begin(t, b)) })
 	t.Run("Ceremonies", func(t *testing.T) { testCeremonies(begin(t, b)) })
 	t.Run("SignIns", func(t *testing.T) { testSignIns(begin(t, b)) })
+	t.Run("SignInsElsewhere", func(t *testing.T) { testSignInsElsewhere(begin(t, b)) })
 	t.Run("Tries", func(t *testing.T) { testTries(begin(t, b)) })
 	t.Run("LastAdmin", func(t *testing.T) { testEndingAdmins(begin(t, b)) })
 	t.Run("Forgetting", func(t *testing.T) { testForgetting(begin(t, b)) })
@@ -338,6 +339,34 @@ func testCeremonies(w *world) {
 	first, err = w.Once(ctx, "k", "x", start.Add(time.Hour))
 	w.ok(err)
 	w.same("first after it expired", first, true)
+}
+
+// testSignInsElsewhere finds sign-ins by what an identity provider knows of them.
+func testSignInsElsewhere(w *world) {
+	ctx := w.Context()
+	for id, origin := range map[access.PersonID]string{"p1": "oidc:corp", "p2": "oidc:other", "p3": "local"} {
+		p := person(id)
+		p.Origin = origin
+		w.ok(w.InsertPerson(ctx, p, handle(id), []sqlstore.PersonStep{sqlstore.PutSignIn(signIn("s-" + string(id)))}))
+	}
+	list, err := w.SignedInElsewhere(ctx)
+	w.ok(err)
+	w.same("who is signed in", list, []access.Person{{ID: "p1", Origin: "oidc:corp"}, {ID: "p2", Origin: "oidc:other"}})
+	for session, want := range map[string]int{"sid": 1, "sid2": 0, "": 0} {
+		ins, err := w.SignInsThrough(ctx, "oidc:corp", session)
+		w.ok(err)
+		w.same("sign-ins of the session "+session, len(ins), want)
+	}
+	ins, err := w.SignInsThrough(ctx, "oidc:corp", "sid")
+	w.ok(err)
+	w.same("the sign-in", ins, []sqlstore.SignIn{{ID: "s-p1", Person: "p1"}})
+	w.ok(w.EndSignIns(ctx, "p1", "", start.Add(time.Minute)))
+	list, err = w.SignedInElsewhere(ctx)
+	w.ok(err)
+	w.same("who is signed in still", list, []access.Person{{ID: "p2", Origin: "oidc:other"}})
+	ins, err = w.SignInsThrough(ctx, "oidc:corp", "sid")
+	w.ok(err)
+	w.same("sign-ins of a session that ended", len(ins), 0)
 }
 
 func testSignIns(w *world) {
