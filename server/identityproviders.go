@@ -275,6 +275,9 @@ func (p provider) read(flow []byte, r *http.Request) (sso.External, error) {
 	if len(flow) == 0 {
 		return p.first.Finish(r.Context(), nil, r) // says what is wrong
 	}
+	if !p.s.roundTrips.allow(p.s.sourceOf(r)) {
+		return sso.External{}, refusal.New(refusal.TooMany, "too-many-sign-ins", "wait a few seconds, then start again from the sign-in page", "too many people sign in from this address at once")
+	}
 	sum := sha256.Sum256(flow)
 	switch first, err := p.s.store.Once(r.Context(), "sso-flow", hex.EncodeToString(sum[:]), p.s.now().Add(flowTime)); {
 	case err != nil:

@@ -218,6 +218,24 @@ func TestSignInRefused(t *testing.T) {
 	}
 }
 
+// TestManyAnswers sends more answers than an office full of people would.
+func TestManyAnswers(t *testing.T) {
+	o := idptest.NewOIDC(t)
+	f := federate(t, "", corp(t, o, ""), nil).registered(o)
+	s := f.surfer()
+	s.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	for n := 1; ; n++ {
+		s.visit("/sign-in/oidc/corp")
+		status := s.visit(callback + "?state=x&code=y").status
+		if status == http.StatusTooManyRequests && n > 100 {
+			return
+		}
+		if status != http.StatusUnauthorized || n > 3000 {
+			t.Fatalf("answer %d: %d", n, status)
+		}
+	}
+}
+
 // TestProviderInside has a provider whose address is inside, without leave.
 func TestProviderInside(t *testing.T) {
 	o := idptest.NewOIDC(t)

@@ -73,6 +73,7 @@ type Server struct {
 	tokens        *oauth.Server
 	notifier      *notifier
 	tokenRequests *limiter // requests to the token endpoints by source
+	roundTrips    *limiter // answers of identity providers by source: each costs a write, and a request to the provider
 	messages      *msglog.Log
 	broker        *broker.Broker
 	nodes         *broker.NATSCluster // nil: this node is alone
@@ -148,6 +149,7 @@ func NewWith(cfg config.Config, log *slog.Logger, opt Options) (_ *Server, err e
 		return nil, err
 	}
 	s.tokenRequests = newLimiter(5, 60, s.now)
+	s.roundTrips = newLimiter(5, 100, s.now)
 	s.taps, s.endTaps = context.WithCancel(context.Background())
 	s.messaging.config = policy.Config{PayloadMax: cfg.MQTT.MaxPacket}
 	s.connects = newLimiter(cfg.MQTT.ConnectRate, cfg.MQTT.ConnectBurst, s.now)
