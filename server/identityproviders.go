@@ -66,6 +66,9 @@ func (s *Server) openProviders(ctx context.Context) error {
 		s.providers.issuers = append(s.providers.issuers, oauth.TrustedIssuer{Issuer: i.Issuer, JWKSURL: i.JWKSURL, Audience: i.Audience, Algorithms: i.Algorithms,
 			SubjectClaim: i.SubjectClaim, Clients: i.Clients, ReplayCheck: i.ReplayCheck, MaxAge: i.MaxAge})
 	}
+	if _, known := s.providers.roles[s.cfg.Access.SCIMProvider]; !known && s.cfg.Access.SCIMProvider != "" {
+		s.log.Warn("reading the identity providers: people whom SCIM keeps cannot sign in, because access.providers does not name their provider", "provider", s.cfg.Access.SCIMProvider)
+	}
 	return s.checkGroupRoles(ctx)
 }
 
