@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/holdfast-iot/holdfast/device"
 	"github.com/holdfast-iot/holdfast/server/adminapi"
@@ -101,28 +103,46 @@ func ruleHref(r adminapi.RuleRefusals) string {
 	return "/messages/refused?" + q.Encode()
 }
 
-// who acted, as their reader may know them.
-func (f *facts) who(e adminapi.Entry) string {
-	if n := f.names[e.Event.Actor.ID]; n != "" {
-		return n
+// unruled says what is refused without a rule.
+func unruled(kind string) string {
+	switch kind {
+	case "publish-refused", "subscribe-refused", "delivery-refused":
+		return "no rule allowed it"
 	}
-	return e.Event.Actor.ID
+	return words(kind)
 }
 
-// whom it was done to, and by whom, if it was not somebody to themselves.
-func (f *facts) whom(e adminapi.Entry) string {
-	if e.Event.Subject.ID == e.Event.Actor.ID {
-		return "by " + f.who(e)
+// refusedOf is what was refused, unless that is said already, and of how many.
+func refusedOf(r adminapi.RuleRefusals) string {
+	s := ui.Count(int64(r.Clients), "client", "clients")
+	if r.Rule != "" || unruled(r.Kind) != words(r.Kind) {
+		s = words(r.Kind) + ", " + s
 	}
-	subject := e.Event.Subject.ID
-	if n := f.names[subject]; n != "" {
-		subject = n
-	}
-	return subject + " by " + f.who(e)
+	return s
 }
 
-func action(e adminapi.Entry) string {
-	return strings.ReplaceAll(strings.ReplaceAll(e.Event.Action, ".", " "), "_", " ")
+// sentence makes a sentence of what the API writes for programs and people.
+func sentence(s string) string {
+	c, n := utf8.DecodeRuneInString(s)
+	if n == 0 {
+		return s
+	}
+	return strings.TrimSuffix(string(unicode.ToUpper(c))+s[n:], ".") + "."
+}
+
+// atLeast is a number that may be more.
+func atLeast(n int64, complete bool) string {
+	if complete {
+		return ui.Number(n)
+	}
+	return ui.Number(n) + " or more"
+}
+
+func policyNote(f *facts) string {
+	if f.now.Policy.Version == 0 {
+		return "nothing is allowed until one is applied"
+	}
+	return "since " + ui.Ago(f.now.Policy.Since, f.r.Now)
 }
 
 func sessionsNote(s *adminapi.SessionNumbers) string {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/holdfast-iot/holdfast/access"
 	"github.com/holdfast-iot/holdfast/server/adminapi"
+	"github.com/holdfast-iot/holdfast/server/console/sentences"
 	"github.com/holdfast-iot/holdfast/server/console/ui"
 )
 
@@ -112,7 +113,7 @@ type facts struct {
 	audited  bool
 	audit    []adminapi.Entry
 	auditErr error
-	names    map[string]string // of people, by id
+	names    *sentences.Names
 
 	types, zones int // -1: not known
 }
@@ -134,7 +135,7 @@ func gather(r *ui.Request, c choice) *facts {
 		f.audited = true
 		list, err := r.API.AuditEntries(ctx, adminapi.AuditFilter{Limit: shownEntries})
 		f.audit, f.auditErr = list.Items, err
-		f.names = namesOf(r, list.Items)
+		f.names = sentences.For(r)
 	}
 	if f.first() {
 		if list, err := r.API.Types(ctx); err == nil {
@@ -145,25 +146,6 @@ func gather(r *ui.Request, c choice) *facts {
 		}
 	}
 	return f
-}
-
-// namesOf finds how the people among actors are called, if that may be seen.
-func namesOf(r *ui.Request, list []adminapi.Entry) map[string]string {
-	names := map[string]string{string(r.Session.Person): "you"}
-	if !r.Can(access.PersonRead) {
-		return names
-	}
-	for _, e := range list {
-		a := e.Event.Actor
-		if _, known := names[a.ID]; known || a.Kind != string(access.Human) {
-			continue
-		}
-		names[a.ID] = a.ID
-		if p, err := r.API.Person(r.Context(), access.PersonID(a.ID)); err == nil {
-			names[a.ID] = p.Person.Shown()
-		}
-	}
-	return names
 }
 
 // first tells whether nothing is in the inventory yet, and its reader can change

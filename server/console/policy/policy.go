@@ -8,7 +8,6 @@ package policy
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -28,7 +27,9 @@ func Mount(m *ui.Mux) {
 	s.Page("GET /policy/versions/{version}", version, access.PolicyRead)
 	s.Page("GET /policy/tests", tests, access.PolicyRead)
 	s.Page("GET /policy/explain", explain, access.PolicyRead)
+	s.Page("GET /policy/versions/{version}/export", export, access.PolicyRead)
 	s.Page("GET /policy/edit", edit, access.PolicyRead)
+	s.Large("POST /policy/edit", maxForm, further, access.PolicyRead)
 	s.Large("POST /policy/plan", maxForm, plan, access.PolicyRead)
 	s.Large("POST /policy/apply", maxForm, apply, access.PolicyApply)
 }
@@ -53,7 +54,10 @@ func active(r *ui.Request) error {
 	}
 	at := page(r, "Policy", "/policy")
 	at.Lead = "What devices, gateways and apps may say and hear. What no rule allows is refused."
-	return r.Page(at, activeView(p))
+	if p.Version > 0 {
+		at.Actions = ui.Nodes(ui.LinkButton(ui.Plain, "download", "Export", exportPath(p.Version)), at.Actions)
+	}
+	return r.Page(at, activeView(p, r.Query("applied") == strconv.FormatInt(p.Version, 10) && r.Can(access.AuditRead)))
 }
 
 func versions(r *ui.Request) error {
@@ -84,30 +88,6 @@ func orDash(s string) string {
 		return "–"
 	}
 	return s
-}
-
-func version(r *ui.Request) error {
-	n, err := strconv.ParseInt(r.Value("version"), 10, 64)
-	if err != nil || n < 1 {
-		return ui.NotFound()
-	}
-	p, err := r.API.Policy(r.Context(), n)
-	if err != nil {
-		return err
-	}
-	var back adminapi.PolicyPlan
-	if !p.Active {
-		if back, err = r.API.PlanPolicy(r.Context(), p.Files); err != nil {
-			return err
-		}
-	}
-	at := ui.Page{Title: fmt.Sprintf("Version %d", n), Crumbs: []ui.Link{{Text: "Policy", Href: "/policy"}, {Text: "Versions", Href: "/policy/versions"}}}
-	if p.Active {
-		at.Badge = ui.Badge(ui.Good, "active")
-	} else {
-		at.Actions = ui.If(r.Can(access.PolicyApply), ui.LinkButton(ui.Primary, "", "Go back to this version", fmt.Sprintf("/policy/edit?from=%d", n)))
-	}
-	return r.Page(at, versionView(p, back))
 }
 
 func tests(r *ui.Request) error {
@@ -156,80 +136,6 @@ func explain(r *ui.Request) error {
 		}
 	}
 	return r.Page(page(r, "Policy", "/policy/explain"), explainView(q, answer, trouble))
-}
-
-func edit(r *ui.Request) error {
-	from, err := strconv.ParseInt("0"+r.Query("from"), 10, 64)
-	if err != nil {
-		return ui.NotFound()
-	}
-	now, err := r.API.Policy(r.Context(), 0)
-	if err != nil {
-		return err
-	}
-	p := now
-	if from > 0 {
-		if p, err = r.API.Policy(r.Context(), from); err != nil {
-			return err
-		}
-	}
-	files := p.Files
-	if len(files) == 0 {
-		files = []adminapi.PolicyFile{{Name: "policy.yaml", Text: starter}}
-	}
-	return r.Page(ui.Page{Title: "Change the policy", Crumbs: []ui.Link{{Text: "Policy", Href: "/policy"}},
-		Lead: "Edit the manifests, then look at what the change would do. Nothing is in force until you apply it."}, editView(files, ""))
-}
-
-// starter is a first manifest to begin from.
-const starter = `apiVersion: holdfast.dev/v1
-kind: DeviceType
-metadata: {name: sensor}
-spec:
-  publish:
-    - name: telemetry
-      topics: ["plant/{zone}/{id}/telemetry"]
-`
-
-// posted reads the files of a form: names and texts in the same order. A file
-// without a text is left out; an added one has the name new.
-func posted(r *ui.Request) []adminapi.PolicyFile {
-	names, texts := r.FormAll("file"), r.FormAll("text")
-	var files []adminapi.PolicyFile
-	for i := range min(len(names), len(texts)) {
-		text := strings.ReplaceAll(texts[i], "\r\n", "\n")
-		if strings.TrimSpace(text) == "" {
-			continue
-		}
-		name := strings.TrimSpace(names[i])
-		if name == "" {
-			name = fmt.Sprintf("file-%d.yaml", i+1)
-		}
-		files = append(files, adminapi.PolicyFile{Name: name, Text: text})
-	}
-	return files
-}
-
-func plan(r *ui.Request) error {
-	files := posted(r)
-	p, err := r.API.PlanPolicy(r.Context(), files)
-	if err != nil {
-		return err
-	}
-	at := ui.Page{Title: "What the change would do", Crumbs: []ui.Link{{Text: "Policy", Href: "/policy"}, {Text: "Change", Href: "/policy/edit"}}}
-	return r.Result(at, planView(p, files, r.Can(access.PolicyApply)))
-}
-
-func apply(r *ui.Request) error {
-	version, err := strconv.ParseInt(r.Form("version"), 10, 64)
-	if err != nil {
-		return ui.NotFound()
-	}
-	v, err := r.API.ApplyPolicy(r.Context(), adminapi.PolicyApply{Files: posted(r), Message: r.Form("message"), Version: version})
-	if err != nil {
-		return err
-	}
-	return r.Done(fmt.Sprintf("Version %d is in force.", v.Version), "/policy")
 }
 
 // line is one line of a manifest, for anchors.

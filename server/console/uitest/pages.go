@@ -23,7 +23,11 @@ func Pages(m *ui.Mux, rights access.Rights, api http.Handler) http.Handler {
 func PagesAs(m *ui.Mux, who access.Identity, api http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	for _, route := range m.Routes() {
-		mux.HandleFunc(strings.Replace(route.Pattern, " / ", " /{$} ", 1), func(w http.ResponseWriter, r *http.Request) {
+		pattern := route.Pattern
+		if strings.HasSuffix(pattern, " /") {
+			pattern += "{$}" // that page alone
+		}
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'")
 			w.Header().Set("Cache-Control", "no-store")
 			req := request(w, r, who, api)

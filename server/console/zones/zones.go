@@ -7,7 +7,6 @@ package zones
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -17,6 +16,7 @@ import (
 	"github.com/holdfast-iot/holdfast/access"
 	"github.com/holdfast-iot/holdfast/device"
 	"github.com/holdfast-iot/holdfast/policy/reach"
+	"github.com/holdfast-iot/holdfast/refusal"
 	"github.com/holdfast-iot/holdfast/server/adminapi"
 	"github.com/holdfast-iot/holdfast/server/console/ui"
 )
@@ -32,6 +32,92 @@ func Mount(m *ui.Mux) {
 	s.Page("POST /zones/{name}/edit", update, access.ZoneWrite)
 }
 
+// nodeWords is what may reach one node of the map, and what it may reach.
+type nodeWords struct {
+	id, anchor, name, note, href string
+	into, out                    []flowWords
+}
+
+type flowWords struct {
+	text string
+	open bool // commands without an interlock
+}
+
+// inWords says what the map shows, node by node, zones first.
+func inWords(g *reach.Graph) (list []nodeWords) {
+	for i, n := range g.Nodes {
+		if !coarse(n) {
+			continue
+		}
+		w := nodeWords{id: n.ID, anchor: "words-" + strconv.Itoa(i), name: nodeName(n.ID), note: noteOf(n)}
+		if n.Kind == reach.ZoneNode {
+			w.href = zonePath(n.Name)
+		}
+		for _, f := range g.Flows {
+			open := f.Command && !f.Guarded
+			what, how := carried(f)
+			switch {
+			case f.From == n.ID && f.To == n.ID:
+				w.into = append(w.into, flowWords{within(n) + " " + what + how, open})
+			case f.To == n.ID:
+				w.into = append(w.into, flowWords{nodeName(f.From) + " may send it " + what + how, open})
+			case f.From == n.ID:
+				w.out = append(w.out, flowWords{upper(what) + " to " + nodeName(f.To) + how, open})
+			}
+		}
+		list = append(list, w)
+	}
+	return list
+}
+
+// carried is what a flow may carry, and what bounds it, in words.
+func carried(f reach.Flow) (what, how string) {
+	what = "data"
+	if f.Command {
+		what = "commands"
+	}
+	if f.Command && f.Guarded {
+		how += ", within the limits of interlocks"
+	}
+	if f.OnlyItself {
+		how += ", each only to itself"
+	}
+	if f.Conditional {
+		how += ", on a condition"
+	}
+	return what, how
+}
+
+// within begins the sentence about who talks inside one node.
+func within(n reach.Node) string {
+	if n.Kind == reach.ZoneNode {
+		return "Its own devices may send each other"
+	}
+	return "It may send itself"
+}
+
+// noteOf is what a node is.
+func noteOf(n reach.Node) string {
+	switch n.Kind {
+	case reach.ZoneNode:
+		s := ui.Count(int64(n.Count), "device", "devices") + ", security level " + strconv.Itoa(n.SecurityLevel)
+		if n.Production {
+			s += ", in production"
+		}
+		return s
+	case reach.AppNode:
+		return "an app"
+	}
+	return "programs with a certificate or token that no App document names"
+}
+
+func upper(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
 // drawing is what the map's script draws.
 type drawing struct {
 	Nodes []spot `json:"nodes"`
@@ -43,7 +129,6 @@ type spot struct {
 	Kind  string `json:"kind"` // zone, app or outside
 	Name  string `json:"name"`
 	Note  string `json:"note"`
-	Href  string `json:"href,omitempty"`
 	Alert bool   `json:"alert"`
 }
 
@@ -76,7 +161,7 @@ func draw(g *reach.Graph) drawing {
 		}
 		s := spot{ID: n.ID, Kind: n.Kind, Name: n.Name, Alert: alarmed[n.ID]}
 		if n.Kind == "zone" {
-			s.Href, s.Note = zonePath(n.Name), ui.Count(int64(n.Count), "device", "devices")
+			s.Note = ui.Count(int64(n.Count), "device", "devices")
 		}
 		d.Nodes = append(d.Nodes, s)
 	}
@@ -171,7 +256,7 @@ func types(g *reach.Graph, zone string) []reach.Node {
 func input(r *ui.Request) (adminapi.ZoneInput, error) {
 	level, err := strconv.Atoi("0" + r.Form("security_level"))
 	if err != nil || level > 4 {
-		return adminapi.ZoneInput{}, errors.New("the security level is not 0 to 4")
+		return adminapi.ZoneInput{}, refusal.New(refusal.Invalid, "bad-security-level", "write a number from 0 to 4", "the security level is not 0 to 4")
 	}
 	return adminapi.ZoneInput{Description: r.Form("description"), Production: r.Form("production") == "yes", SecurityLevel: level}, nil
 }

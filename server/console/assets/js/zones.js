@@ -7,6 +7,7 @@ const data = JSON.parse(document.getElementById("zone-map-data")?.textContent ??
 // place puts zones on an outer ring and everything else on an inner one, in the
 // order of their names, so that the map looks the same at each visit.
 function place(nodes) {
+  if (host.clientWidth < 640) return columns(nodes);
   const rings = [nodes.filter((n) => n.kind !== "zone"), nodes.filter((n) => n.kind === "zone")];
   const at = new Map();
   rings.forEach((ring, i) => {
@@ -19,6 +20,16 @@ function place(nodes) {
   return at;
 }
 
+// columns suit a phone: zones at the left, everything else at the right, so that the
+// labels stay as large as the text beside the map.
+function columns(nodes) {
+  const at = new Map();
+  for (const [x, list] of [[0, nodes.filter((n) => n.kind === "zone")], [230, nodes.filter((n) => n.kind !== "zone")]]) {
+    list.forEach((n, i) => at.set(n.id, { x, y: (i - (list.length - 1) / 2) * 110 }));
+  }
+  return at;
+}
+
 function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
@@ -26,9 +37,9 @@ function colour(name) {
 function style() {
   const ink = colour("--ink"), surface = colour("--surface"), line = colour("--line-strong"), warn = colour("--warn-mark"), accent = colour("--accent");
   return [
-    { selector: "node", style: { label: "data(label)", "text-wrap": "wrap", "text-valign": "center", color: ink, "font-size": 13, "font-family": "system-ui, sans-serif", "background-color": surface,
-      "border-width": 1.5, "border-color": line, width: 150, height: 54, shape: "round-rectangle" } },
-    { selector: "node[kind != 'zone']", style: { shape: "ellipse", width: 120, height: 44, "border-style": "dashed" } },
+    { selector: "node", style: { label: "data(label)", "text-wrap": "wrap", "text-valign": "center", color: ink, "font-size": 15, "text-max-width": 156, "text-overflow-wrap": "anywhere", "line-height": 1.25, "font-family": "system-ui, sans-serif", "background-color": surface,
+      "border-width": 1.5, "border-color": line, width: 172, height: 62, shape: "round-rectangle" } },
+    { selector: "node[kind != 'zone']", style: { shape: "ellipse", width: 148, height: 52, "text-max-width": 128, "border-style": "dashed" } },
     { selector: "node[?alert]", style: { "border-color": warn, "border-width": 2.5 } },
     { selector: "edge", style: { width: "mapData(rules, 1, 12, 1.2, 4)", "line-color": line, "target-arrow-color": line, "target-arrow-shape": "triangle", "curve-style": "bezier", opacity: 0.75 } },
     { selector: "edge[?command]", style: { "line-color": accent, "target-arrow-color": accent } },
@@ -60,7 +71,17 @@ if (host && data) {
     e.target.closedNeighborhood().removeClass("far");
   });
   graph.on("mouseout", "node", () => graph.elements().removeClass("far"));
-  graph.on("tap", "node[href]", (e) => { location.href = e.target.data("href"); });
+  // A node leads to its words, which a keyboard reaches too.
+  graph.on("tap", "node", (e) => {
+    for (const words of document.querySelectorAll("[data-words]")) {
+      words.open = words.dataset.words === e.target.id();
+      if (words.open) {
+        words.querySelector("summary").focus();
+        words.scrollIntoView({ block: "nearest" });
+      }
+    }
+  });
+  host.dataset.ready = "";
   const repaint = () => graph.style(style());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
   new MutationObserver(repaint).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme", "class"] });
