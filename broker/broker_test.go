@@ -293,7 +293,7 @@ func (c *client) receive(topic, payload string) *mqtt.Publish {
 	c.t.Helper()
 	p := next[*mqtt.Publish](c).Clone()
 	if topic != "" && string(p.Topic) != topic || payload != "" && string(p.Payload) != payload {
-		c.t.Fatalf("got %s %q, want %s %q", p.Topic, p.Payload, topic, payload)
+		c.t.Fatalf("got %s %q (QoS %d, id %d, again %v), want %s %q", p.Topic, p.Payload, p.QoS, p.ID, p.Dup, topic, payload)
 	}
 	if p.QoS == 1 {
 		c.send(&mqtt.Puback{Ack: mqtt.Ack{ID: p.ID}})

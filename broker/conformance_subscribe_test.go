@@ -207,6 +207,26 @@ func TestRetainAsPublished(t *testing.T) {
 	}
 }
 
+// TestRetainedOnce publishes as soon as the subscription is answered, while what
+// is retained is being read: the message comes live, and not again.
+func TestRetainedOnce(t *testing.T) {
+	f := newFixture(t, open, calm)
+	a, b := f.connect("a", true), f.connect("b", true)
+	for i := range 300 {
+		topic, qos := fmt.Sprintf("once/%d/x", i), mqtt.QoS(i%3)
+		a.subscribe(fmt.Sprintf("once/%d/+", i), 2)
+		if qos == 0 {
+			b.publish(topic, "text", 0, 0, retain)
+		} else {
+			b.exchange(topic, "text", qos, 1, retain)
+		}
+		if got := a.take(1)[0]; string(got.Topic) != topic || got.QoS != qos || got.Retain {
+			t.Fatalf("round %d: got %s, QoS %d, retained %v", i, got.Topic, got.QoS, got.Retain)
+		}
+		a.quiet()
+	}
+}
+
 func TestRetainHandling(t *testing.T) {
 	f := newFixture(t, open, calm)
 	a, b := f.connect("a", true), f.connect("b", true)

@@ -198,6 +198,7 @@ func (s *session) sendRetained(ctx context.Context) error {
 		s.todo = s.todo[1:]
 		s.mu.Unlock()
 		if sub.gone.Load() {
+			s.retainedQueued(sub)
 			continue
 		}
 		t := &target{to: s, subs: []*subscription{sub}, qos: sub.qos, rap: true}
@@ -212,6 +213,7 @@ func (s *session) sendRetained(ctx context.Context) error {
 			s.queueRetained(t, m)
 			return true
 		})
+		s.retainedQueued(sub)
 		if err == nil {
 			err = failed
 		}
@@ -221,10 +223,17 @@ func (s *session) sendRetained(ctx context.Context) error {
 	}
 }
 
+// retainedQueued ends the reading of a subscription's retained messages.
+func (s *session) retainedQueued(sub *subscription) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sub.retaining, sub.fresh = false, nil
+}
+
 func (s *session) queueRetained(t *target, m *msglog.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.over || s.ending {
+	if s.over || s.ending || t.subs[0].fresh[m.Topic] {
 		return
 	}
 	d := delivery{m: &message{Message: m}, to: t, qos: min(m.QoS, t.qos), retain: true, retained: true}

@@ -324,15 +324,15 @@ func forwarded(p *mqtt.Properties) *mqtt.Properties {
 
 // pass sends on a QoS 0 message that may be retained.
 func (b *Broker) pass(m *msglog.Message) {
-	if m.Retain {
+	b.fan(&message{Message: m}, gather(b.tree.Match(m.Topic, nil)))
+	b.msgs.Cast(m)
+	if m.Retain { // last: who finds it among the retained ones and had it live knows that
 		b.msgs.SetRetained(m, func(err error) {
 			if err != nil {
 				b.log.Warn("retaining a message", "err", err)
 			}
 		})
 	}
-	b.fan(&message{Message: m}, gather(b.tree.Match(m.Topic, nil)))
-	b.msgs.Cast(m)
 }
 
 // store puts a QoS 1 or 2 message into the log, and among the retained ones, and

@@ -234,8 +234,13 @@ func (s *session) deliver(t *target, m *message) {
 	d := delivery{m: m, to: t, qos: qos, retain: m.Retain && t.rap}
 	if qos == 0 || m.Seq == 0 {
 		d.qos = 0
-		s.pushFast(d)
+		if s.pushFast(d) && m.Retain {
+			t.noteLocked(m)
+		}
 		return
+	}
+	if m.Retain {
+		t.noteLocked(m)
 	}
 	switch {
 	case s.behind:
@@ -258,15 +263,17 @@ func (t *target) from() uint64 {
 	return from
 }
 
-func (s *session) pushFast(d delivery) {
+// pushFast reports whether the queue had room.
+func (s *session) pushFast(d delivery) bool {
 	if s.fast.n >= s.b.opt.QueueMessages || s.fast.bytes >= s.b.opt.QueueBytes {
 		s.count.dropped.Add(1)
 		s.b.stats.dropped.Add(1)
-		return
+		return false
 	}
 	d.m.hold()
 	s.fast.push(d)
 	s.wakeLocked()
+	return true
 }
 
 func (s *session) pushLogged(d delivery) {

@@ -24,6 +24,28 @@ type subscription struct {
 	group   *group
 	gone    atomic.Bool
 	heir    atomic.Pointer[subscription] // what took its place
+
+	retaining bool            // its retained messages have not all been queued; guarded by session.mu
+	fresh     map[string]bool // topics whose retained message came live meanwhile; guarded by session.mu
+}
+
+// maxFresh bounds the topics of a subscription's fresh; past it a message may come
+// both live and as a retained one.
+const maxFresh = 16_384
+
+// noteLocked remembers, for the subscriptions whose retained messages are still
+// being read, that a message was handed over live: what is retained for its topic
+// is that message or an older one.
+func (t *target) noteLocked(m *message) {
+	for _, sub := range t.subs {
+		if !sub.retaining || m.Seq > 0 && m.Seq <= sub.from || len(sub.fresh) >= maxFresh {
+			continue
+		}
+		if sub.fresh == nil {
+			sub.fresh = map[string]bool{}
+		}
+		sub.fresh[m.Topic] = true
+	}
 }
 
 func newSubscription(s *session, o mqtt.Subscription, ident uint32) (*subscription, error) {
@@ -107,9 +129,13 @@ func (s *session) subscribe(p *mqtt.Subscribe) error {
 			}
 		}
 		sub.from, sub.rule = from, d.Rule
+		sub.retaining = sub.parsed.Share == "" && o.RetainHandling < 2
 		existed := s.replace(sub)
 		codes[i] = mqtt.ReasonCode(sub.qos)
-		if sub.parsed.Share == "" && (o.RetainHandling == 0 || o.RetainHandling == 1 && !existed) {
+		switch {
+		case sub.retaining && existed && o.RetainHandling == 1:
+			s.retainedQueued(sub)
+		case sub.retaining:
 			retained = append(retained, sub)
 		}
 	}
