@@ -133,12 +133,16 @@ func (p *person) at(path string) {
 	p.wait("the page "+path, fmt.Sprintf(`document.readyState === "complete" && location.pathname.startsWith(%q)`, path))
 }
 
+// loaded is true when the page's scripts have run: before, a button that opens a
+// dialog is the link that it is for browsers without scripts.
+const loaded = `document.readyState === "complete" && `
+
 // press clicks the visible link or button with these words, the last one of the
 // page: a dialog's is after the page's own.
 func (p *person) press(words string) {
 	p.t.Helper()
 	find := fmt.Sprintf(`[...document.querySelectorAll("a, button, summary, [role=tab]")].filter((e) => e.checkVisibility() && !e.disabled && ((e.getAttribute("aria-label") ?? "") === %q || e.innerText.trim() === %q)).at(-1)`, words, words)
-	p.wait("something to press named "+words, find)
+	p.wait("something to press named "+words, loaded+find)
 	uitest.Eval[bool](p.Browser, `(() => { const e = `+find+`; e.scrollIntoView({block: "center"}); e.click(); return true; })()`)
 }
 
@@ -146,7 +150,7 @@ func (p *person) press(words string) {
 func (p *person) fill(id, text string) {
 	p.t.Helper()
 	selector := "#" + id
-	p.wait("the field "+id, fmt.Sprintf(`document.querySelector(%q)?.checkVisibility()`, selector))
+	p.wait("the field "+id, loaded+fmt.Sprintf(`document.querySelector(%q)?.checkVisibility()`, selector))
 	uitest.Eval[bool](p.Browser, fmt.Sprintf(`(() => { const e = document.querySelector(%q); e.focus(); e.value = %q; e.dispatchEvent(new Event("input", {bubbles: true})); e.dispatchEvent(new Event("change", {bubbles: true})); return true; })()`, selector, text))
 }
 
@@ -154,7 +158,7 @@ func (p *person) fill(id, text string) {
 func (p *person) fillNamed(name, text string) {
 	p.t.Helper()
 	find := fmt.Sprintf(`[...document.querySelectorAll("[name=" + CSS.escape(%q) + "]")].filter((e) => e.checkVisibility()).at(-1)`, name)
-	p.wait("a field named "+name, find)
+	p.wait("a field named "+name, loaded+find)
 	uitest.Eval[bool](p.Browser, fmt.Sprintf(`(() => { const e = %s; e.focus(); e.value = %q; e.dispatchEvent(new Event("input", {bubbles: true})); e.dispatchEvent(new Event("change", {bubbles: true})); return true; })()`, find, text))
 }
 

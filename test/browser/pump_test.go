@@ -13,7 +13,7 @@ import (
 func (p *person) follow(what, condition string) {
 	p.t.Helper()
 	find := fmt.Sprintf(`[...document.querySelectorAll("main a[href]")].find((a) => a.checkVisibility() && (%s))`, condition)
-	p.wait(what, find)
+	p.wait(what, loaded+find)
 	uitest.Eval[bool](p.Browser, `(`+find+`.click(), true)`)
 }
 
