@@ -12,7 +12,7 @@ type Action string
 
 // The named actions.
 const (
-	RevokeMany    Action = "revoke-many"   // revoke or quarantine more than a few devices at once
+	RevokeMany    Action = "revoke-many"   // revoke, quarantine or release more than ManyDevices within ManyWindow
 	RetireDevice  Action = "retire"        // end the life of a device
 	ApplyPolicy   Action = "policy-apply"  // a policy comes into force where a zone is in production
 	ChangeCA      Action = "ca"            // rotate an authority, trust a manufacturer
@@ -21,10 +21,18 @@ const (
 	CreateClients Action = "client-create" // give a program access
 )
 
+// ManyDevices is how many devices a party may revoke, quarantine or release,
+// together or one by one, in a ManyWindow that begins with the first, without a
+// second person.
+const (
+	ManyDevices = 10
+	ManyWindow  = time.Hour
+)
+
 // Actions lists them with what they are, for people.
 func Actions() map[Action]string {
 	return map[Action]string{
-		RevokeMany: "revoke or quarantine many devices at once", RetireDevice: "retire a device", ApplyPolicy: "put a policy into force while a zone is in production",
+		RevokeMany: "revoke, quarantine or release many devices within an hour", RetireDevice: "retire a device", ApplyPolicy: "put a policy into force while a zone is in production",
 		ChangeCA: "replace an authority or trust a manufacturer", GiveRole: "give or change a role", Decommission: "decommission a device type", CreateClients: "give a program access",
 	}
 }

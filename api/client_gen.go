@@ -4681,7 +4681,7 @@ type ClientInterface interface {
 
 	// QuarantineDevicesWithBody Quarantine many devices
 	//
-	// Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.
+	// Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -4690,7 +4690,7 @@ type ClientInterface interface {
 
 	// QuarantineDevices Quarantine many devices
 	//
-	// Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.
+	// Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -4699,7 +4699,7 @@ type ClientInterface interface {
 
 	// ReleaseDevicesWithBody Release many devices from quarantine
 	//
-	// Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.
+	// Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -4708,7 +4708,7 @@ type ClientInterface interface {
 
 	// ReleaseDevices Release many devices from quarantine
 	//
-	// Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.
+	// Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -4717,7 +4717,7 @@ type ClientInterface interface {
 
 	// RevokeDevicesWithBody Revoke the certificates of many devices
 	//
-	// Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.
+	// Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -4726,7 +4726,7 @@ type ClientInterface interface {
 
 	// RevokeDevices Revoke the certificates of many devices
 	//
-	// Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.
+	// Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -6824,7 +6824,7 @@ func (c *Client) ImportDevices(ctx context.Context, body ImportDevicesJSONReques
 
 // QuarantineDevicesWithBody Quarantine many devices
 //
-// Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.
+// Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.
 //
 // Takes any type of body and a specified content type.
 //
@@ -6843,7 +6843,7 @@ func (c *Client) QuarantineDevicesWithBody(ctx context.Context, contentType stri
 
 // QuarantineDevices Quarantine many devices
 //
-// Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.
+// Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -6862,7 +6862,7 @@ func (c *Client) QuarantineDevices(ctx context.Context, body QuarantineDevicesJS
 
 // ReleaseDevicesWithBody Release many devices from quarantine
 //
-// Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.
+// Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.
 //
 // Takes any type of body and a specified content type.
 //
@@ -6881,7 +6881,7 @@ func (c *Client) ReleaseDevicesWithBody(ctx context.Context, contentType string,
 
 // ReleaseDevices Release many devices from quarantine
 //
-// Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.
+// Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -6900,7 +6900,7 @@ func (c *Client) ReleaseDevices(ctx context.Context, body ReleaseDevicesJSONRequ
 
 // RevokeDevicesWithBody Revoke the certificates of many devices
 //
-// Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.
+// Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.
 //
 // Takes any type of body and a specified content type.
 //
@@ -6919,7 +6919,7 @@ func (c *Client) RevokeDevicesWithBody(ctx context.Context, contentType string, 
 
 // RevokeDevices Revoke the certificates of many devices
 //
-// Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.
+// Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -14776,7 +14776,7 @@ type ClientWithResponsesInterface interface {
 
 	// QuarantineDevicesWithBodyWithResponse Quarantine many devices
 	//
-	// Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.
+	// Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -14785,7 +14785,7 @@ type ClientWithResponsesInterface interface {
 
 	// QuarantineDevicesWithResponse Quarantine many devices
 	//
-	// Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.
+	// Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -14794,7 +14794,7 @@ type ClientWithResponsesInterface interface {
 
 	// ReleaseDevicesWithBodyWithResponse Release many devices from quarantine
 	//
-	// Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.
+	// Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -14803,7 +14803,7 @@ type ClientWithResponsesInterface interface {
 
 	// ReleaseDevicesWithResponse Release many devices from quarantine
 	//
-	// Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.
+	// Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -14812,7 +14812,7 @@ type ClientWithResponsesInterface interface {
 
 	// RevokeDevicesWithBodyWithResponse Revoke the certificates of many devices
 	//
-	// Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.
+	// Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -14821,7 +14821,7 @@ type ClientWithResponsesInterface interface {
 
 	// RevokeDevicesWithResponse Revoke the certificates of many devices
 	//
-	// Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.
+	// Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -21570,7 +21570,7 @@ func (c *ClientWithResponses) ImportDevicesWithResponse(ctx context.Context, bod
 
 // QuarantineDevicesWithBodyWithResponse Quarantine many devices
 //
-// Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.
+// Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -21585,7 +21585,7 @@ func (c *ClientWithResponses) QuarantineDevicesWithBodyWithResponse(ctx context.
 
 // QuarantineDevicesWithResponse Quarantine many devices
 //
-// Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.
+// Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -21600,7 +21600,7 @@ func (c *ClientWithResponses) QuarantineDevicesWithResponse(ctx context.Context,
 
 // ReleaseDevicesWithBodyWithResponse Release many devices from quarantine
 //
-// Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.
+// Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -21615,7 +21615,7 @@ func (c *ClientWithResponses) ReleaseDevicesWithBodyWithResponse(ctx context.Con
 
 // ReleaseDevicesWithResponse Release many devices from quarantine
 //
-// Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.
+// Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -21630,7 +21630,7 @@ func (c *ClientWithResponses) ReleaseDevicesWithResponse(ctx context.Context, bo
 
 // RevokeDevicesWithBodyWithResponse Revoke the certificates of many devices
 //
-// Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.
+// Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -21645,7 +21645,7 @@ func (c *ClientWithResponses) RevokeDevicesWithBodyWithResponse(ctx context.Cont
 
 // RevokeDevicesWithResponse Revoke the certificates of many devices
 //
-// Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.
+// Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/holdfast-iot/holdfast/access"
+	"github.com/holdfast-iot/holdfast/device"
 	"github.com/holdfast-iot/holdfast/refusal"
 	"github.com/holdfast-iot/holdfast/server/adminapi"
 )
@@ -186,6 +188,48 @@ func TestSecondPerson(t *testing.T) {
 	if o.rolesOf(access.ToPerson, string(dave.ID)) != "" || o.stateOf(lost) != access.ApprovalFailed {
 		t.Errorf("what somebody asked for who may not any more is %s, and he has %q", o.stateOf(lost), o.rolesOf(access.ToPerson, string(dave.ID)))
 	}
+}
+
+// TestManyInARow checks that many devices changed one by one are many too.
+func TestManyInARow(t *testing.T) {
+	o := enterOffice(t)
+	ada, bob := o.person("ada", everything("admin")), o.person("bob", everything("admin"))
+	_, err := o.CreateZone(t.Context(), operator, device.Zone{Name: "plant"})
+	o.ok(err)
+	_, err = o.CreateType(t.Context(), operator, device.Type{Name: "pump"})
+	o.ok(err)
+	o.want("a device", o.root.do(request{method: "POST", path: "/devices", body: map[string]any{"id": "pump-9", "type": "pump", "zone": "plant"}}), 201, "")
+	move := func(move string) request {
+		return request{method: "POST", path: "/devices/pump-9/" + move, body: map[string]any{"reason": "leak in hall 4"}}
+	}
+	held := func() bool {
+		t.Helper()
+		d, err := o.Server.Device(t.Context(), "pump-9")
+		o.ok(err)
+		return d.State == device.Quarantined
+	}
+	for i := range access.ManyDevices / 2 {
+		o.want(fmt.Sprint("quarantine ", i), o.as(ada, 0).do(move("quarantine")), 200, "")
+		o.want(fmt.Sprint("release ", i), o.as(ada, 0).do(move("release")), 200, "")
+	}
+	id := o.asked("one more", o.as(ada, 0).do(move("quarantine")))
+	if held() {
+		t.Fatal("it happened without a second person")
+	}
+	o.asked("two at once, after the many", o.as(ada, 0).do(request{method: "POST", path: "/devices/quarantine", body: map[string]any{"ids": []string{"pump-9", "pump-8"}, "reason": "leak"}}))
+	o.asked("another way to do it", o.as(ada, 0).do(move("revoke")))
+	o.want("no reason", o.as(ada, 0).do(request{method: "POST", path: "/devices/pump-9/quarantine", body: map[string]any{"reason": " "}}), 422, "no-reason")
+	o.want("a second person", o.as(bob, 0).do(approve(id)), 200, "")
+	if !held() {
+		t.Error("it was approved and has not happened")
+	}
+	o.want("somebody else has their own ten", o.as(bob, 0).do(move("release")), 200, "")
+	for range access.ManyDevices {
+		o.want("the admin token", o.root.do(move("quarantine")), 200, "")
+		o.want("the admin token", o.root.do(move("release")), 200, "")
+	}
+	o.pass(access.ManyWindow)
+	o.want("an hour after the first", o.as(ada, 0).do(move("quarantine")), 200, "")
 }
 
 // TestLastAdministrator checks that one is left, whatever two of them do at once.

@@ -43,6 +43,13 @@ func (s *Server) SecondNeeded(ctx context.Context, by access.Identity, action ac
 	return len(others) > 0, err
 }
 
+// Few counts devices that a party changes without a second person, in the database,
+// so that it holds over all nodes and restarts.
+func (s *Server) Few(ctx context.Context, by access.Identity, n int) (bool, error) {
+	now := s.now()
+	return s.store.Tally(ctx, by.Actor.String(), n, access.ManyDevices, now.Add(-access.ManyWindow), now)
+}
+
 // behind are the people whom a request counts as made by: the person who made it,
 // or those who made the program that did and its keys. None of them is a second
 // person.

@@ -17,6 +17,9 @@ type ApprovalFilter struct {
 type Approvals interface {
 	// SecondNeeded tells whether the action needs a second person when by asks.
 	SecondNeeded(ctx context.Context, by access.Identity, action access.Action) (bool, error)
+	// Few counts n devices that by wants to revoke, quarantine or release, and tells
+	// whether they are, with those before, at most access.ManyDevices.
+	Few(ctx context.Context, by access.Identity, n int) (bool, error)
 	// Ask stores a request durably; it sets id, times, state and who asked.
 	Ask(ctx context.Context, by access.Identity, a access.Approval) (access.Approval, error)
 	Approval(ctx context.Context, id string) (access.Approval, error)

@@ -277,6 +277,15 @@ func (a *api) askSecond(ctx context.Context, id access.Identity, rule rule, in a
 	if err != nil || !needed {
 		return err
 	}
+	if rule.second == access.RevokeMany {
+		n := 1
+		if many, ok := in.(*bulkMove); ok {
+			n = len(many.Body.IDs)
+		}
+		if few, err := a.cfg.Approvals.Few(ctx, id, n); err != nil || few {
+			return err
+		}
+	}
 	if e, ok := in.(exempting); ok {
 		if exempt, err := e.exempt(ctx, a); err != nil || exempt {
 			return err

@@ -9,10 +9,6 @@ import (
 	"github.com/holdfast-iot/holdfast/refusal"
 )
 
-// manyDevices is how many devices one may revoke or quarantine in one request
-// without a second person.
-const manyDevices = 10
-
 // BulkInput changes many devices.
 type BulkInput struct {
 	IDs    []device.ID `json:"ids" minItems:"1" maxItems:"1000" doc:"each once"`
@@ -34,10 +30,6 @@ type BulkResult struct {
 type bulkMove struct{ Body BulkInput }
 
 func (in *bulkMove) reason() string { return in.Body.Reason }
-
-func (in *bulkMove) exempt(context.Context, *api) (bool, error) {
-	return len(in.Body.IDs) <= manyDevices, nil
-}
 
 func (in *bulkMove) objects(ctx context.Context, a *api) (list []access.Object, what, name string, err error) {
 	for _, id := range in.Body.IDs {
@@ -72,7 +64,7 @@ func (a *api) bulkOperations() {
 		{device.Revoke, access.DeviceRevoke, true, "Revoke the certificates of many devices"},
 	} {
 		register(a, operation{id: string(m.move) + "-devices", allow: m.allow, fresh: m.fresh, second: access.RevokeMany, method: http.MethodPost, path: "/devices/" + string(m.move), tag: "devices", summary: m.summary,
-			description: "Each device by itself, in the order given; the answer says what became of each. More than 10 may need a second person.",
+			description: "Each device by itself, in the order given; the answer says what became of each. More than 10 within an hour, together or one by one, may need a second person.",
 			request:     BulkInput{[]device.ID{exampleDevice.ID, "sensor-0002"}, "worm in the firmware, ticket 4711"}, response: exampleBulk},
 			func(ctx context.Context, by access.Actor, in *bulkMove) (*body[BulkResult], error) {
 				result := BulkResult{Items: make([]BulkOutcome, 0, len(in.Body.IDs))}

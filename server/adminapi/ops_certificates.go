@@ -42,7 +42,7 @@ func (a *api) certificateOperations() {
 			c, err := a.cfg.Certificates.Certificate(ctx, in.Serial)
 			return &body[Certificate]{c}, err
 		})
-	register(a, operation{id: "revoke-certificate", allow: access.CertificateRevoke, fresh: true, method: http.MethodPost, path: "/certificates/{serial}/revoke", tag: tag, summary: "Revoke a certificate",
+	register(a, operation{id: "revoke-certificate", allow: access.CertificateRevoke, fresh: true, second: access.RevokeMany, method: http.MethodPost, path: "/certificates/{serial}/revoke", tag: tag, summary: "Revoke a certificate",
 		description: "For good. The reason is a name of RFC 5280 section 5.3.1: keyCompromise, affiliationChanged, superseded, cessationOfOperation, privilegeWithdrawn or unspecified.",
 		request:     reasoned{"keyCompromise"}, response: exampleCertificate},
 		func(ctx context.Context, by access.Actor, in *certificateRevoke) (*body[Certificate], error) {

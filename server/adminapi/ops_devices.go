@@ -124,9 +124,9 @@ func (a *api) deviceOperations() {
 		second               access.Action
 		summary, description string
 	}{
-		{device.Quarantine, access.DeviceQuarantine, false, "", "Quarantine a device", "Puts its certificates on hold and refuses enrolment, within a second on every listener. Reversible."},
-		{device.Release, access.DeviceQuarantine, false, "", "Release a device from quarantine", "Takes the hold off its certificates."},
-		{device.Revoke, access.DeviceRevoke, true, "", "Revoke all certificates of a device", "For good: the device must enrol anew. Sessions end within a second on every listener."},
+		{device.Quarantine, access.DeviceQuarantine, false, access.RevokeMany, "Quarantine a device", "Puts its certificates on hold and refuses enrolment, within a second on every listener. Reversible."},
+		{device.Release, access.DeviceQuarantine, false, access.RevokeMany, "Release a device from quarantine", "Takes the hold off its certificates."},
+		{device.Revoke, access.DeviceRevoke, true, access.RevokeMany, "Revoke all certificates of a device", "For good: the device must enrol anew. Sessions end within a second on every listener."},
 		{device.Retire, access.DeviceRetire, true, access.RetireDevice, "Retire a device", "Revokes its certificates and ends its life; its id is never used again."},
 	} {
 		register(a, operation{id: string(m.move) + "-device", allow: m.allow, fresh: m.fresh, second: m.second, method: http.MethodPost, path: "/devices/{id}/" + string(m.move), tag: tag, summary: m.summary,

@@ -243,8 +243,9 @@ func (a *api) mayAskAbout(ctx context.Context, as string) error {
 	return a.covers(id, access.DeviceRead, o, "device", name)
 }
 
-func (in *deviceMove) reason() string { return in.Body.Reason }
-func (in *typeStage) reason() string  { return in.Body.Reason }
+func (in *deviceMove) reason() string        { return in.Body.Reason }
+func (in *certificateRevoke) reason() string { return in.Body.Reason }
+func (in *typeStage) reason() string         { return in.Body.Reason }
 
 // reason of a policy is its message.
 func (in *policyApply) reason() string { return in.Body.Message }

@@ -72,3 +72,21 @@ func (s *Store) ExpireApprovals(ctx context.Context, now time.Time) (n int64, er
 	})
 	return n, err
 }
+
+// Tally adds n to what a party has done since, at the latest, cutoff, and reports
+// whether it is at most limit; what would be more is not added. Older tallies end.
+func (s *Store) Tally(ctx context.Context, who string, n, limit int, cutoff, now time.Time) (within bool, err error) {
+	err = s.write(ctx, "tally.add", nil, func(t *tx) error {
+		if _, err := t.exec(`DELETE FROM tally WHERE since <= $1`, micros(cutoff)); err != nil {
+			return err
+		}
+		if n > limit {
+			return nil
+		}
+		rows, err := t.exec(`INSERT INTO tally (who, since, n) VALUES ($1, $2, $3) ON CONFLICT (who) DO UPDATE SET n = tally.n + excluded.n WHERE tally.n + excluded.n <= $4`,
+			who, micros(now), n, limit)
+		within = rows > 0
+		return err
+	})
+	return within, err
+}

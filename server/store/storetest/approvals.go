@@ -2,6 +2,8 @@ package storetest
 
 import (
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +18,7 @@ func testApprovals(t *testing.T, b Backend) {
 	t.Run("Races", func(t *testing.T) { testDeciders(begin(t, b)) })
 	t.Run("Limit", func(t *testing.T) { testApprovalLimit(begin(t, b)) })
 	t.Run("Expiry", func(t *testing.T) { testApprovalExpiry(begin(t, b)) })
+	t.Run("Tally", func(t *testing.T) { testTally(begin(t, b)) })
 }
 
 func asked(id, by string) access.Approval {
@@ -45,6 +48,49 @@ var approvalWrites = []write{
 			return err
 		}
 	}},
+	{method: "Tally", silent: true, prepare: func(w *world) func(...audit.Event) error {
+		return func(...audit.Event) error {
+			_, err := w.Tally(w.Context(), "person:f", 3, 10, start.Add(-time.Hour), start)
+			return err
+		}
+	}},
+}
+
+func testTally(w *world) {
+	add := func(who string, n int, after time.Duration) bool {
+		w.Helper()
+		now := start.Add(after)
+		within, err := w.Tally(w.Context(), who, n, 10, now.Add(-time.Hour), now)
+		w.ok(err)
+		return within
+	}
+	for i, c := range []struct {
+		who    string
+		n      int
+		after  time.Duration
+		within bool
+	}{
+		{"person:a", 11, 0, false}, {"person:a", 9, 0, true}, {"person:a", 2, time.Minute, false}, {"person:b", 10, time.Minute, true},
+		{"person:a", 1, 2 * time.Minute, true}, {"person:a", 1, 59 * time.Minute, false},
+		{"person:a", 10, time.Hour, true}, {"person:b", 1, time.Hour, false}, {"person:b", 1, time.Hour + time.Minute, true}, {"person:a", 1, time.Hour + time.Minute, false},
+	} {
+		if got := add(c.who, c.n, c.after); got != c.within {
+			w.Errorf("step %d: %d more of %s after %s: %t", i, c.n, c.who, c.after, got)
+		}
+	}
+	var group sync.WaitGroup
+	var passed atomic.Int32
+	for range 30 {
+		group.Go(func() {
+			if within, err := w.Tally(w.Context(), "person:c", 1, 10, start, start.Add(time.Hour)); err == nil && within {
+				passed.Add(1)
+			}
+		})
+	}
+	group.Wait()
+	if passed.Load() != 10 {
+		w.Errorf("%d of 30 at once were let through, want 10", passed.Load())
+	}
 }
 
 func testApprovalFields(w *world) {
