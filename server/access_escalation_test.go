@@ -232,6 +232,80 @@ func TestManyInARow(t *testing.T) {
 	o.want("an hour after the first", o.as(ada, 0).do(move("quarantine")), 200, "")
 }
 
+// TestMovedMeanwhile moves a device to another zone at every reading of the clock
+// of a request by somebody who may act in the first zone only: whenever the move
+// comes before the change, there is no change.
+func TestMovedMeanwhile(t *testing.T) {
+	var hook atomic.Pointer[func()]
+	w := enterAccess(t, nil, Options{Now: func() time.Time {
+		if f := hook.Load(); f != nil {
+			(*f)()
+		}
+		return time.Now()
+	}})
+	ctx := t.Context()
+	for _, zone := range []device.ZoneName{"near", "far"} {
+		_, err := w.CreateZone(ctx, operator, device.Zone{Name: zone})
+		w.ok(err)
+	}
+	_, err := w.CreateType(ctx, operator, device.Type{Name: "pump"})
+	w.ok(err)
+	near := w.client("near", given{role: "operator", scope: access.Scope{Zones: []device.ZoneName{"near"}}})
+	refused := map[string]int{}
+	for k := range 60 {
+		move, change := []string{"quarantine", "maintenance"}[k%2], map[string]any{"reason": "test", "on": true}
+		if move == "quarantine" {
+			delete(change, "on")
+		}
+		id := fmt.Sprint("pump-", k)
+		d, err := w.CreateDevice(ctx, operator, device.Device{ID: device.ID(id), Type: "pump", Zone: "near"})
+		w.ok(err)
+		left, moved := atomic.Int32{}, make(chan device.Device, 1)
+		left.Store(int32(k / 2))
+		at := func() {
+			if left.Add(-1) != -1 {
+				return
+			}
+			gone := make(chan struct{})
+			go func() { // not here: who reads the clock may hold what this needs
+				defer close(gone)
+				d, err := w.Server.Device(ctx, d.ID)
+				if err == nil {
+					d.Zone = "far"
+					d, err = w.UpdateDevice(ctx, operator, d)
+				}
+				if err == nil {
+					moved <- d
+				}
+			}()
+			select {
+			case <-gone:
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+		hook.Store(&at)
+		got := near.do(request{method: "POST", path: "/devices/" + id + "/" + move, body: change})
+		hook.Store(nil)
+		after, err := w.Server.Device(ctx, d.ID)
+		w.ok(err)
+		changed := func(d device.Device) bool { return d.State == device.Quarantined || d.Maintenance }
+		select {
+		case then := <-moved:
+			if !changed(then) && changed(after) {
+				t.Errorf("moved at reading %d of the clock, it was changed afterwards: %s, %v", k/2, move, got)
+			}
+			if !changed(then) {
+				refused[move]++
+				w.want(fmt.Sprint(move, " of a device that has left"), got, 404, "no-such-device")
+			}
+		default: // the request read the clock less often
+		}
+	}
+	if refused["quarantine"] == 0 || refused["maintenance"] == 0 {
+		t.Errorf("nothing moved in time: %v", refused)
+	}
+}
+
 // TestLastAdministrator checks that one is left, whatever two of them do at once.
 func TestLastAdministrator(t *testing.T) {
 	w := enterAccess(t, nil, Options{})

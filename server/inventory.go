@@ -189,6 +189,9 @@ func (s *Server) UpdateDevice(ctx context.Context, by access.Actor, d device.Dev
 	if err != nil {
 		return d, err
 	}
+	if err := adminapi.Covers(ctx, old); err != nil {
+		return device.Device{}, err
+	}
 	if old.Version != d.Version {
 		return d, stale(errChanged, "device", string(d.ID))
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/holdfast-iot/holdfast/access"
 	"github.com/holdfast-iot/holdfast/device"
 	"github.com/holdfast-iot/holdfast/refusal"
+	"github.com/holdfast-iot/holdfast/server/adminapi"
 )
 
 // SetMaintenance begins or ends the maintenance of a device: meanwhile no command
@@ -23,7 +24,13 @@ func (s *Server) SetMaintenance(ctx context.Context, by access.Actor, id device.
 
 func (s *Server) setMaintenance(ctx context.Context, by access.Actor, id device.ID, on bool, reason string) (device.Device, error) {
 	d, err := s.Device(ctx, id)
-	if err != nil || d.Maintenance == on {
+	if err != nil {
+		return d, err
+	}
+	if err := adminapi.Covers(ctx, d); err != nil {
+		return device.Device{}, err
+	}
+	if d.Maintenance == on {
 		return d, err
 	}
 	if d.State == device.Retired {

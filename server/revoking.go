@@ -38,6 +38,9 @@ func (s *Server) changeDevice(ctx context.Context, by access.Actor, id device.ID
 	if err != nil {
 		return d, missing(err, "device", string(id))
 	}
+	if err := adminapi.Covers(ctx, d); err != nil {
+		return device.Device{}, err
+	}
 	t, err := s.store.Type(ctx, d.Type)
 	if err != nil {
 		return d, err

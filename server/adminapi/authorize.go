@@ -147,6 +147,30 @@ func (a *api) covers(id access.Identity, p access.Permission, o access.Object, w
 	return access.OutOfScope(what, name)
 }
 
+type scopeKey struct{}
+
+// withScope lets Covers ask for the operation that a request is about.
+func (a *api) withScope(ctx context.Context, rule rule) context.Context {
+	id, err := identity(ctx)
+	if err != nil || id.Rights.Everywhere(rule.allow, a.now()) {
+		return ctx
+	}
+	return context.WithValue(ctx, scopeKey{}, func(d device.Device) error {
+		return a.covers(id, rule.allow, deviceObject(d), "device", string(d.ID))
+	})
+}
+
+// Covers tells whether who asks may do what they ask to a device as it is now. A
+// write asks once more, of the version that it replaces: the device may have moved
+// to another part of the fleet since the request was let in. Nil where the caller
+// is not an operation of the API.
+func Covers(ctx context.Context, d device.Device) error {
+	if covers, ok := ctx.Value(scopeKey{}).(func(device.Device) error); ok {
+		return covers(d)
+	}
+	return nil
+}
+
 // inScope filters what a list shows to what the party may see of it.
 func inScope[T any](ctx context.Context, a *api, p access.Permission, list []T, object func(T) access.Object) ([]T, error) {
 	id, err := identity(ctx)

@@ -76,7 +76,7 @@ func register[I, O any](a *api, op operation, do func(ctx context.Context, by ac
 		if err := a.check(ctx, rule, in); err != nil {
 			return nil, a.refused(ctx, err)
 		}
-		out, err := do(ctx, by, in)
+		out, err := do(a.withScope(ctx, rule), by, in)
 		if err != nil {
 			return nil, a.problem(ctx, err)
 		}
