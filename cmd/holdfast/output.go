@@ -131,7 +131,7 @@ func (t table) write(w io.Writer, width int, colour bool) error {
 	for r, row := range append([][]string{t.header}, t.rows...) {
 		var line strings.Builder
 		for i, cell := range row {
-			cell = ansi.Truncate(cell, widths[i], "…")
+			cell = cut(cell, widths[i])
 			line.WriteString(cell)
 			if i < len(row)-1 {
 				line.WriteString(strings.Repeat(" ", widths[i]-ansi.StringWidth(cell)) + gap)
@@ -139,7 +139,7 @@ func (t table) write(w io.Writer, width int, colour bool) error {
 		}
 		text := strings.TrimRight(line.String(), " ")
 		if width > 0 {
-			text = ansi.Truncate(text, width, "…")
+			text = cut(text, width)
 		}
 		if r == 0 && colour {
 			text = bold + text + reset
@@ -148,6 +148,17 @@ func (t table) write(w io.Writer, width int, colour bool) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// cut shortens text to a width. ansi.Truncate alone may leave a cell more, where a
+// variation selector follows a letter.
+func cut(text string, width int) string {
+	for n := width; n > 0; n-- {
+		if short := ansi.Truncate(text, n, "…"); ansi.StringWidth(short) <= width {
+			return short
+		}
+	}
+	return ""
 }
 
 // fit takes cells from the widest column, again and again, until all fit.

@@ -41,6 +41,17 @@ func fits(text string, width int) bool {
 	return true
 }
 
+// TestTableOfSelectors has a variation selector where the text is cut.
+func TestTableOfSelectors(t *testing.T) {
+	for width := range 12 {
+		tab := table{header: []string{"AAAAA\ufe0fA", ""}, rows: [][]string{{"\ufe0f1\ufe0f2\ufe0f3\ufe0f", "x"}}}
+		var b strings.Builder
+		if err := tab.write(&b, width, false); err != nil || width > 0 && !fits(b.String(), width) {
+			t.Errorf("%d: %v\n%s", width, err, b.String())
+		}
+	}
+}
+
 func TestTableAlwaysFits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		columns := rapid.IntRange(1, 8).Draw(t, "columns")
