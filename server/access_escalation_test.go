@@ -218,6 +218,7 @@ func TestManyInARow(t *testing.T) {
 	}
 	o.asked("two at once, after the many", o.as(ada, 0).do(request{method: "POST", path: "/devices/quarantine", body: map[string]any{"ids": []string{"pump-9", "pump-8"}, "reason": "leak"}}))
 	o.asked("another way to do it", o.as(ada, 0).do(move("revoke")))
+	o.asked("yet another", o.as(ada, 0).do(request{method: "POST", path: "/certificates/00ff/revoke", body: map[string]any{"reason": "superseded"}}))
 	o.want("no reason", o.as(ada, 0).do(request{method: "POST", path: "/devices/pump-9/quarantine", body: map[string]any{"reason": " "}}), 422, "no-reason")
 	o.want("a second person", o.as(bob, 0).do(approve(id)), 200, "")
 	if !held() {

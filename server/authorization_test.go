@@ -462,6 +462,8 @@ func (m *matrix) judge(at string, op described, row matrixRow, scope, where stri
 	want := "to be let through"
 	ok := false
 	switch {
+	case row.scope == "own" && stale:
+		want, ok = "403 step-up-needed", got.status == http.StatusForbidden && got.code() == "step-up-needed"
 	case row.scope == "own": // a program or a made-up sign-in has no account to look after
 		ok = got.code() != "not-permitted" && got.code() != "out-of-scope" && got.status < 500
 	case !allowed:
@@ -554,6 +556,24 @@ func TestReadableOutside(t *testing.T) {
 			if got := c.do(m.ask(op, "non")); got.status != http.StatusNotFound {
 				t.Errorf("%s of what does not exist: %v", op.OperationID, got)
 			}
+		}
+	}
+}
+
+// TestNothingGiven calls every operation as a program and as a person with no role
+// at all, and with a role that has nothing to do with it.
+func TestNothingGiven(t *testing.T) {
+	m := enterMatrix(t)
+	role, err := m.CreateRole(t.Context(), operator, access.Role{Name: "auditor-of-nothing", Permissions: []access.Permission{access.ApprovalDecide}})
+	m.ok(err)
+	parties := []*caller{m.client("bare"), m.as(m.person("bare"), 0), m.client("little", everything(string(role.Name))), m.as(m.person("little", everything(string(role.Name))), 0)}
+	for _, op := range m.ops {
+		row, ok := m.rows[op.OperationID]
+		if !ok || row.scope == "own" || row.allow == string(access.ApprovalDecide) {
+			continue
+		}
+		for _, p := range parties {
+			m.want(op.OperationID+" as "+p.name, p.do(m.ask(op, "in")), 403, "not-permitted")
 		}
 	}
 }
