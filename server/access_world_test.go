@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -246,7 +247,7 @@ func (w *accessWorld) enrolled(id, kind, zone string, approval device.Approval, 
 }
 
 // speak connects a device by MQTT 3.1.1, with its id as client id.
-func (w *accessWorld) speak(d *dev) {
+func (w *accessWorld) speak(d *dev) net.Conn {
 	w.t.Helper()
 	pem, err := os.ReadFile(w.ready.CAFile)
 	w.ok(err)
@@ -263,4 +264,5 @@ func (w *accessWorld) speak(d *dev) {
 	if _, err := io.ReadFull(conn, answer); err != nil || !bytes.Equal(answer, []byte{0x20, 2, 0, 0}) {
 		w.t.Fatalf("connecting %s: %x %v", d.id, answer, err)
 	}
+	return conn
 }

@@ -560,24 +560,6 @@ func TestReadableOutside(t *testing.T) {
 	}
 }
 
-// TestNothingGiven calls every operation as a program and as a person with no role
-// at all, and with a role that has nothing to do with it.
-func TestNothingGiven(t *testing.T) {
-	m := enterMatrix(t)
-	role, err := m.CreateRole(t.Context(), operator, access.Role{Name: "auditor-of-nothing", Permissions: []access.Permission{access.ApprovalDecide}})
-	m.ok(err)
-	parties := []*caller{m.client("bare"), m.as(m.person("bare"), 0), m.client("little", everything(string(role.Name))), m.as(m.person("little", everything(string(role.Name))), 0)}
-	for _, op := range m.ops {
-		row, ok := m.rows[op.OperationID]
-		if !ok || row.scope == "own" || row.allow == string(access.ApprovalDecide) {
-			continue
-		}
-		for _, p := range parties {
-			m.want(op.OperationID+" as "+p.name, p.do(m.ask(op, "in")), 403, "not-permitted")
-		}
-	}
-}
-
 // TestUnproven checks that nobody learns anything without a proof: not even which
 // paths there are.
 func TestUnproven(t *testing.T) {
