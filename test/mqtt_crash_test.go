@@ -125,11 +125,15 @@ func (l *load) retained(who identity) {
 	w.send(&mqtt.Subscribe{ID: 1, Subscriptions: []mqtt.Subscription{{Filter: "plant/+/+/kept", QoS: 1}}})
 	for len(got) < want {
 		p, ok := w.read().(*mqtt.Publish)
-		if !ok || !p.Retain {
-			continue // SUBACK, or a message of now
+		if !ok {
+			continue // SUBACK
 		}
 		w.send(&mqtt.Puback{Ack: mqtt.Ack{ID: p.ID}})
 		topic, n := string(p.Topic), int64(0)
+		if !p.Retain { // a message of now: what it replaces may not come any more
+			got[topic] = got[topic] || acked[topic] > 0
+			continue
+		}
 		m := l.streams[topic]
 		if m == nil {
 			l.bad("a message is retained on %s", topic)
