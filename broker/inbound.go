@@ -107,7 +107,7 @@ func (s *session) handle(p mqtt.Packet) error {
 	case *mqtt.Puback, *mqtt.Pubrec, *mqtt.Pubcomp:
 		s.acknowledged(p)
 	case *mqtt.Pubrel:
-		s.release2(p)
+		return s.release2(p)
 	case *mqtt.Subscribe:
 		return s.subscribe(p)
 	case *mqtt.Unsubscribe:

@@ -231,6 +231,7 @@ func (s *session) saveNow(ctx context.Context) error {
 // restore takes a session up where its row left it, as far as policy still allows.
 func (s *session) restore(r *row) {
 	s.twice = r.In
+	s.twice.resumed = true
 	for id := range r.In.Open {
 		if s.twice.restored == nil {
 			s.twice.restored = map[uint16]bool{}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"strconv"
+	"time"
 	"unicode/utf8"
 
 	"github.com/holdfast-iot/holdfast/mqtt"
@@ -91,42 +92,91 @@ func (s *session) receipt(id uint16) (string, error) {
 		}
 	}
 	if !known {
-		if s.twice.Open == nil {
-			s.twice.Open = map[uint16]uint64{}
-		}
-		gen = s.twice.Gen
-		if s.twice.Doubt == nil {
-			s.twice.Doubt = map[uint16]bool{}
-		}
-		s.twice.Open[id], s.twice.Doubt[id] = gen, true
+		gen = s.twice.generation(id)
+		s.twice.open(id, gen)
 		s.row.dirty = true
 	}
 	return s.twice.Epoch + "." + strconv.Itoa(int(id)) + "." + strconv.FormatUint(gen, 36), nil
 }
 
 // release2 takes PUBREL: the client will use the identifier for something new,
-// after PUBCOMP, which therefore waits until that is saved.
-func (s *session) release2(p *mqtt.Pubrel) {
+// after PUBCOMP, which therefore waits until that is saved. So it is with one that
+// is not known: its receipt may have been lost in a crash, its message not.
+func (s *session) release2(p *mqtt.Pubrel) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	code := mqtt.Success
 	if _, open := s.twice.Open[p.ID]; !open {
-		code = codeFor(s.version, mqtt.PacketIDNotFound)
+		if code = codeFor(s.version, mqtt.PacketIDNotFound); len(s.row.waiting) >= maxOpen {
+			return &broken{mqtt.QuotaExceeded, "more than " + strconv.Itoa(maxOpen) + " PUBREL wait, of messages that are not known"}
+		}
 	}
 	comp := &mqtt.Pubcomp{Ack: mqtt.Ack{ID: p.ID, Code: code}}
-	if code != mqtt.Success || !s.persist {
-		s.twice.forget(p.ID)
+	s.twice.forget(p.ID)
+	if !s.persist {
 		s.twice.Gen++
 		s.sendLocked(comp)
-		return
+		return nil
 	}
-	s.twice.forget(p.ID)
-	s.twice.bump = true
+	s.twice.release(p.ID, min(s.in.window, mostOwn), s.b.now().Sub(s.since) > keysLast)
 	s.saveLocked(func(err error) {
 		if err == nil {
 			s.send(comp)
 		}
 	})
+	return nil
+}
+
+const (
+	// keysLast is how long after a connection began no message of an earlier one can
+	// be told by its key any more (see msglog.Append).
+	keysLast = 10 * time.Minute
+	// mostOwn bounds the generations of their own in a row. A client sends again what
+	// is under way before anything new, and has seldom so much of it.
+	mostOwn = 256
+)
+
+// generation is that of an identifier which is not open.
+func (r *receipts) generation(id uint16) uint64 {
+	if own, has := r.Own[id]; has {
+		return own
+	}
+	return r.Gen
+}
+
+// open notes an identifier whose message may not be in the log yet.
+func (r *receipts) open(id uint16, gen uint64) {
+	if r.Open == nil {
+		r.Open = map[uint16]uint64{}
+	}
+	if r.Doubt == nil {
+		r.Doubt = map[uint16]bool{}
+	}
+	r.Open[id], r.Doubt[id] = gen, true
+}
+
+// release makes sure that what comes next under an identifier has a key of its own.
+// On a connection that goes on with a session only this identifier gets a new
+// generation, at most so many of them, and until it is late: the client may have to
+// send others again, whose receipts a crash took along.
+func (r *receipts) release(id uint16, most int, late bool) {
+	if r.resumed && !late && len(r.Own) < most {
+		if r.Own == nil {
+			r.Own = map[uint16]uint64{}
+		}
+		r.Own[id] = r.generation(id) + 1
+		return
+	}
+	r.resumed, r.bump = false, true
+}
+
+// raise ends all generations that were in use.
+func (r *receipts) raise() {
+	for _, own := range r.Own {
+		r.Gen = max(r.Gen, own)
+	}
+	r.Gen++
+	r.Own = nil
 }
 
 // forget drops what is known about an identifier.

@@ -48,16 +48,18 @@ type rowOut struct {
 // receipts remember the QoS 2 messages that a client sent and has not released.
 // The key of a message in the log's de-duplication holds its identifier and the
 // generation in which it was first seen. A crash may lose the newest receipts,
-// never a generation: what is sent again gets the same key and is not stored
-// twice; what is new after PUBREL gets another one.
+// all of them of the generation that was saved last: what is sent again gets the
+// same key and is not stored twice; what is new after PUBREL gets another one.
 type receipts struct {
 	Epoch string            `json:"epoch,omitempty"` // of the session
 	Gen   uint64            `json:"gen,omitempty"`   // as last saved
+	Own   map[uint16]uint64 `json:"own,omitempty"`   // instead of Gen: of identifiers released since the session went on
 	Open  map[uint16]uint64 `json:"open,omitempty"`  // identifier to generation
 	Doubt map[uint16]bool   `json:"doubt,omitempty"` // those of Open whose message may not be in the log
 
 	bump     bool            // something was released since the last save began
 	restored map[uint16]bool // those of Open that the client has not sent on this connection
+	resumed  bool            // the client may still send again what is of an earlier connection
 }
 
 func (r *receipts) IsZero() bool { return r.Epoch == "" }
@@ -97,7 +99,7 @@ func (s *session) startSave() {
 	r := s.rowLocked()
 	if s.twice.bump {
 		s.twice.bump = false
-		r.In.Gen++
+		r.In.raise()
 		s.row.raising = make(chan struct{})
 	}
 	data, err := json.Marshal(r)
@@ -122,7 +124,9 @@ func (s *session) saved(r row, rev uint64, err error, told []func(error)) {
 	s.row.saving = false
 	if err == nil {
 		s.row.rev = rev
-		s.twice.Gen = max(s.twice.Gen, r.In.Gen)
+		if r.In.Gen > s.twice.Gen { // it was raised
+			s.twice.Gen, s.twice.Own = r.In.Gen, nil
+		}
 	} else {
 		if errors.Is(err, msglog.ErrConflict) {
 			s.row.lost = true
@@ -244,7 +248,7 @@ func (r *row) ended(now time.Time) bool {
 
 func (r *receipts) clone() receipts {
 	c := receipts{Epoch: r.Epoch, Gen: r.Gen}
-	c.Open, c.Doubt = maps.Clone(r.Open), maps.Clone(r.Doubt)
+	c.Open, c.Doubt, c.Own = maps.Clone(r.Open), maps.Clone(r.Doubt), maps.Clone(r.Own)
 	return c
 }
 
